@@ -1,0 +1,45 @@
+# make demo   sets up .venv, then compresses a digit classifier for two targets and proves it
+# make test   sets up .venv, then runs the tests; test-slow the ones that take minutes
+# make lint   style, types, layers and wheel contents; bench prints what the product itself costs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
+INPUTS := pyproject.toml .ci/constraints.txt
+
+.PHONY: demo test test-slow lint bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/with-demo
+	$(BIN)/edgepress run digits --out build/digits
+
+test: .venv/with-test
+	$(BIN)/python -m pytest -m "not slow" --durations 15
+
+test-slow: .venv/with-test .venv/with-qemu
+	$(BIN)/python -m pytest -m slow --durations 0
+
+lint: .venv/with-test
+	$(BIN)/ruff check --output-format concise
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(BIN)/check-wheel-contents --ignore W009 build/wheel
+
+bench: .venv/with-test
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv build .edgepress
+
+.venv/with-%: $(INPUTS)
+	@test -n "$(PYTHON)" || { echo "edgepress needs Python 3.11 or 3.12; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@start=$$(date +%s); echo "setting up .venv for '$*'"; $(INSTALL) --editable ".[$*]" && echo "set-up took $$(( $$(date +%s) - start )) s"
+	@touch $@
+
+.venv/with-qemu: | .venv/with-test
+	@command -v qemu-x86_64 >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user; } \
+		|| { echo "the slow tests need qemu-x86_64; install it: apt-get install qemu-user" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,35 @@
+"""edgepress: from a trained PyTorch network to int8 ONNX and TFLite files that are proven equal.
+
+The public names, each loaded when it is first used, so that a light command never pays for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api import compress
+    from pipeline.artifact import Artifact
+    from pipeline.errors import EdgepressError
+    from pipeline.recipe import Recipe
+    from pipeline.report.model import Report
+    from pipeline.task import Metric, Splits, Task, Teacher
+
+__all__ = ["Artifact", "EdgepressError", "Metric", "Recipe", "Report", "Splits", "Task", "Teacher", "compress"]
+
+_HOMES = {
+    "Artifact": "pipeline.artifact",
+    "EdgepressError": "pipeline.errors",
+    "Metric": "pipeline.task",
+    "Recipe": "pipeline.recipe",
+    "Report": "pipeline.report.model",
+    "Splits": "pipeline.task",
+    "Task": "pipeline.task",
+    "Teacher": "pipeline.task",
+    "compress": "pipeline.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

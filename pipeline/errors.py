@@ -1,0 +1,83 @@
+"""Errors that a user can act on.
+
+EdgepressError            one line on stderr, exit code 2
+├── RecipeError           the recipe, or a --set on the command line, is wrong
+├── TaskError             the user's task file fails, or gives what a task must not give
+├── TargetError           no such target, or its profile is wrong
+├── ModelError            a model file, or an artifact, can't be read or isn't what it claims to be
+├── ExportError           a network can't be traced, quantised or converted
+├── TrainingError         training can't go on: loss not finite, accuracy collapsed
+├── StoreError            the store can't be read or written: disk full, read-only, locked
+├── DeviceError           a device, or a process that runs a model, fails
+└── MissingExtraError     a part of edgepress that isn't installed
+
+A message says what was asked, what was found, what is allowed and what to do, in one line.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class EdgepressError(Exception):
+    """The root: whatever the user can mend."""
+
+
+class RecipeError(EdgepressError):
+    """The recipe, or a --set on the command line, is wrong."""
+
+
+class TaskError(EdgepressError):
+    """The user's task file fails, or gives what a task must not give."""
+
+
+class TargetError(EdgepressError):
+    """No such target, or its profile is wrong."""
+
+
+class ModelError(EdgepressError):
+    """A model file, or an artifact, can't be read or isn't what it claims to be."""
+
+
+class ExportError(EdgepressError):
+    """A network can't be traced, quantised or converted."""
+
+
+class TrainingError(EdgepressError):
+    """Training can't go on: loss not finite, accuracy collapsed."""
+
+
+class StoreError(EdgepressError):
+    """The store can't be read or written."""
+
+
+class DeviceError(EdgepressError):
+    """A device, or a process that runs a model, fails."""
+
+
+class MissingExtraError(EdgepressError):
+    """A part of edgepress that isn't installed."""
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'X'?" for the nearest known name, or an empty string."""
+    close = get_close_matches(found, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def root_cause(error: "ValidationError", known: Iterable[str]) -> str:
+    """Return one sentence for the first mistake that pydantic found; `known` are the keys that are allowed there.
+
+    An unknown key explains the missing one that it was meant to be, so it is told first.
+    """
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+    where = [str(part) for part in details[0]["loc"]]
+    if details[0]["type"] == "extra_forbidden":
+        names = sorted(known)
+        guess = did_you_mean(where[-1], names)
+        return f"unknown key {'.'.join(where)!r}{guess}; known: {', '.join(names)}"
+    problem = details[0]["msg"][:1].lower() + details[0]["msg"][1:]
+    return f"key {'.'.join(where)!r}: {problem}; found {details[0]['input']!r:.60}"

@@ -1,0 +1,179 @@
+"""Plan: from a recipe and a target to steps, each a stage with its settings and the steps that it builds on.
+
+The target's facts are poured into the stages' settings here, and nowhere else: two targets that ask the same give equal
+steps and share the work. Beside the chain itself stand the steps that judge it: what each form answers on the test
+split, the teacher's own files, and a control, the same student trained without a teacher for as many epochs, then
+quantised after training by the field's own tools.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import RecipeError, root_cause
+from pipeline.recipe import Recipe
+from pipeline.stage import Stage, StageConfig
+from pipeline.task import LoadedTask
+
+FORMATS = ("onnx", "tflite")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of one stage; `inputs` names, for each input of the stage, the step that gives it."""
+
+    name: str
+    stage: Stage
+    config: StageConfig
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the report: the step that made a model, the step that asked it about the test split, whose it is."""
+
+    title: str
+    model: str
+    answers: str
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps, each after the ones that it builds on, and the rows that the report shows."""
+
+    steps: tuple[Step, ...]
+    rows: tuple[Row, ...]
+
+    def step(self, name: str) -> Step:
+        """Return the step of this name."""
+        return next(step for step in self.steps if step.name == name)
+
+
+def plan(
+    recipe: Recipe, task: LoadedTask, stages: Mapping[str, Stage], *, poured: Mapping[str, Mapping[str, Any]]
+) -> Plan:
+    """Return the steps of a recipe; `poured` holds, by stage, what the target gives to its settings."""
+    drawing = _Drawing(recipe=recipe, task=task, stages=stages, poured=poured)
+    teachers = drawing.teachers()
+    drawing.chain(teachers)
+    if recipe.controls and drawing.epochs:
+        drawing.control()
+    return Plan(steps=tuple(drawing.steps.values()), rows=tuple(drawing.rows))
+
+
+@dataclass
+class _Drawing:
+    """The plan while it is drawn."""
+
+    recipe: Recipe
+    task: LoadedTask
+    stages: Mapping[str, Stage]
+    poured: Mapping[str, Mapping[str, Any]]
+    steps: dict[str, Step] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    epochs: int = 0
+
+    def teachers(self) -> tuple[str, ...]:
+        """Add the steps that make the teachers; return the names of those that may supervise."""
+        listed = "teach" in self.recipe.stages
+        names = [name for name, teacher in self.task.teachers().items() if listed or teacher.weights]
+        if not names and {"teach", "distill"} & set(self.recipe.stages):
+            raise RecipeError(
+                f"recipe {self.recipe.name!r} distils, but task {self.task.name!r} has no trained teacher; "
+                "put 'teach' first in stages, or give Teacher(weights=...) in teachers()"
+            )
+        for name in names:
+            self.add(f"teach:{name}", "teach", {}, sections=("teach",), teacher=name)
+            self.judge(f"teacher {name}", f"teach:{name}")
+            self.files(f"teacher {name}", f"teach:{name}")
+        return tuple(names)
+
+    def chain(self, teachers: tuple[str, ...]) -> None:
+        """Add the recipe's own stages, one after the other, and the files at the end."""
+        network: str | None = None
+        for stage, occurrence in zip(self.recipe.stages, self.recipe.occurrences, strict=True):
+            if stage in ("teach", "export"):
+                continue
+            given = {"network": network} if network else {}
+            self.add(occurrence, stage, given, sections=(stage, occurrence), supervised_by=teachers)
+            network = occurrence
+            self.epochs += getattr(self.steps[occurrence].config, "epochs", 0)
+            self.judge(occurrence, occurrence)
+        if "export" in self.recipe.stages:
+            self.files("int8" if "quantize" in self.recipe.stages else "float", self._last(network))
+
+    def control(self) -> None:
+        """Add the student trained alone for as many epochs, and its files as other tools quantise them."""
+        self.add("alone", "distill", {}, sections=("distill",), epochs=self.epochs)
+        self.judge("student alone", "alone", control=True)
+        for format_ in FORMATS if {"quantize", "export"} <= set(self.recipe.stages) else ():
+            self.add(
+                f"alone.{format_}", f"export_{format_}", {"model": "alone"}, sections=("export", f"export_{format_}")
+            )
+            self.add(f"alone.ptq_{format_}", f"ptq_{format_}", {"model": f"alone.{format_}"})
+            self.judge(f"student alone, {format_} by PTQ", f"alone.ptq_{format_}", control=True)
+
+    def files(self, title: str, model: str) -> None:
+        """Add both files of a network, and what they answer."""
+        for format_ in FORMATS:
+            name = f"{model}.{format_}"
+            self.add(name, f"export_{format_}", {"model": model}, sections=("export", f"export_{format_}"))
+            self.judge(f"{title} {format_}", name)
+
+    def judge(self, title: str, model: str, *, control: bool = False) -> None:
+        """Add what a model answers on the test split, as a row of the report."""
+        answers = f"{model}.test"
+        self.add(answers, "outputs", {"model": model}, split="test")
+        self.rows.append(Row(title=title, model=model, answers=answers, control=control))
+
+    def add(
+        self,
+        name: str,
+        stage: str,
+        inputs: Mapping[str, str],
+        *,
+        sections: tuple[str, ...] = (),
+        supervised_by: tuple[str, ...] = (),
+        **settings: Any,
+    ) -> None:
+        """Add one step, with the settings of the target, then of its sections, then those given here."""
+        merged = dict(self.poured.get(stage, {}))
+        for section in dict.fromkeys(sections):
+            merged.update(self.recipe.sections.get(section, {}))
+        config = self._config(stage, {**merged, **settings}, sections)
+        given = {**inputs, **self._supervision(config, supervised_by)}
+        self.steps[name] = Step(name=name, stage=self.stages[stage], config=config, inputs=given)
+
+    def _supervision(self, config: StageConfig, teachers: tuple[str, ...]) -> dict[str, str]:
+        """Return the inputs that let teachers supervise a stage that trains, adding what they answer."""
+        given: dict[str, str] = {}
+        for name in teachers if getattr(config, "epochs", 0) else ():
+            given[f"teacher:{name}"] = f"teach:{name}"
+            for split, views in (("train", getattr(config, "views", 1)), ("validation", 1)):
+                answers = f"teach:{name}.{split}" + (f".{views}" if views > 1 else "")
+                if answers not in self.steps:
+                    self.add(answers, "outputs", {"model": f"teach:{name}"}, split=split, views=views)
+                given[f"{'teacher_outputs' if split == 'train' else 'teacher_validation'}:{name}"] = answers
+        return given
+
+    def _config(self, stage: str, settings: Mapping[str, Any], sections: tuple[str, ...]) -> StageConfig:
+        kind = self.stages[stage].config
+        try:
+            return kind.model_validate_json(json.dumps(dict(settings), default=str))
+        except ValidationError as error:
+            where = f"[{sections[-1]}]" if sections else stage
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}, {where}: {root_cause(error, kind.model_fields)}"
+            ) from error
+
+    def _last(self, network: str | None) -> str:
+        if network is None:
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}: stages = {list(self.recipe.stages)} exports nothing; "
+                "put distill, prune or quantize before export"
+            )
+        return network

@@ -1,0 +1,77 @@
+"""Load a user's task from "package.module:attribute" or "file.py:attribute".
+
+The file runs: a recipe is trusted like a Makefile. What it raises comes back as one line with the user's own frame.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import EdgepressError, TaskError, did_you_mean
+from pipeline.task import LoadedTask, Metric, one_line, users_frame
+
+
+def load_task(reference: str, *, relative_to: Path, seed: int = 0) -> LoadedTask:
+    """Load "package.module:attribute" or "file.py:attribute" (relative to a folder); a class or function is called."""
+    where, _, attribute = reference.partition(":")
+    if not attribute:
+        raise TaskError(f"task {reference!r} names no attribute; write 'module:attribute' or 'file.py:attribute'")
+    module, root = _import(where, relative_to)
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise TaskError(f"{where} has no {attribute!r}{did_you_mean(attribute, public)}; name the task in it")
+    raw = getattr(module, attribute)
+    task = LoadedTask(raw=raw, root=root, seed=seed)
+    if callable(raw):
+        task = LoadedTask(raw=_called(raw, reference, root), root=root, seed=seed)
+    _check_shape(task.raw, reference)
+    return task
+
+
+def _import(where: str, relative_to: Path) -> tuple[Any, Path]:
+    try:
+        if not where.endswith(".py"):
+            module = importlib.import_module(where)
+            return module, Path(str(module.__file__)).parent
+        return _import_file(relative_to / where)
+    except EdgepressError:
+        raise
+    except Exception as error:  # the user's file may raise anything
+        raise TaskError(
+            f"task file {where} raised {type(error).__name__}: {one_line(error)}{users_frame(error, relative_to)}"
+        ) from error
+
+
+def _import_file(path: Path) -> tuple[Any, Path]:
+    if not path.is_file():
+        raise TaskError(f"no task file {path}; the path is relative to the recipe's folder")
+    name = f"edgepress_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling of the user's own look the module up there
+    spec.loader.exec_module(module)
+    return module, path.resolve().parent
+
+
+def _called(raw: Callable[[], Any], reference: str, root: Path) -> Any:
+    try:
+        return raw()
+    except Exception as error:  # the user's code may raise anything
+        raise TaskError(
+            f"task {reference} raised {type(error).__name__}: {one_line(error)}{users_frame(error, root)}"
+        ) from error
+
+
+def _check_shape(raw: Any, reference: str) -> None:
+    missing = [name for name in ("name", "metric", "data", "student", "score") if not hasattr(raw, name)]
+    if missing:
+        raise TaskError(
+            f"task {reference} lacks {', '.join(missing)}; a task needs name, metric, data(), student() and score()"
+        )
+    if not isinstance(raw.metric, Metric):
+        raise TaskError(f"task {reference}: metric is a {type(raw.metric).__name__}; give pipeline.Metric('accuracy')")
