@@ -94,7 +94,7 @@ class _Drawing:
 
     def chain(self, teachers: tuple[str, ...]) -> None:
         """Add the recipe's own stages, one after the other, and the files at the end."""
-        network: str | None = None
+        network = self.given(teachers)
         for stage, occurrence in zip(self.recipe.stages, self.recipe.occurrences, strict=True):
             if stage in ("teach", "export"):
                 continue
@@ -105,6 +105,17 @@ class _Drawing:
             self.judge(occurrence, occurrence)
         if "export" in self.recipe.stages:
             self.files("int8" if "quantize" in self.recipe.stages else "float", self._last(network))
+
+    def given(self, teachers: tuple[str, ...]) -> str | None:
+        """Add the student as the task gives it, where no stage starts from a fresh one; with no teacher it is the reference."""
+        first = next((stage for stage in self.recipe.stages if stage != "teach"), None)
+        if first in ("distill", None):
+            return None
+        self.add("given", "distill", {}, epochs=0)
+        self.judge("student as given", "given")
+        if not teachers:
+            self.files("student as given", "given")
+        return "given"
 
     def control(self) -> None:
         """Add the student trained alone for as many epochs, and its files as other tools quantise them."""

@@ -1,0 +1,148 @@
+"""The command line, one verb a function, each thin: it reads arguments, calls the library, prints.
+
+Exit codes: 0 done; 1 a gate or a budget failed; 2 the user's input was wrong, said in one line on stderr; 130 stopped by
+Ctrl-C. A traceback is our bug. What only one verb needs is imported inside it: `--help` must not wait for torch.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import EdgepressError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a trained PyTorch network to int8 ONNX and TFLite files that are proven equal.",
+)
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the name of one that ships, e.g. digits.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, e.g. prune.keep_macs=0.4; may be repeated.")
+]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", help="Instead of the recipe's targets; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def main() -> None:
+    """Run the command line; turn an EdgepressError into one line on stderr and exit code 2."""
+    try:
+        app()
+    except EdgepressError as error:
+        print(f"edgepress: {error}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    *,
+    target: Targets = None,
+    out: Annotated[Path, typer.Option(help="Where the files and reports go.")] = Path("build"),
+    settings: Settings = None,
+    device: Annotated[list[str] | None, typer.Option(help="[TARGET=]SPEC, where to measure; may be repeated.")] = None,
+    strict: Annotated[bool, typer.Option(help="Fail when a budget line is not shown.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Measure anew, whatever was measured before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a recipe's files for each of its targets, prove and measure them."""
+    from pipeline.api import press  # noqa: PLC0415 - torch
+    from pipeline.console import watching  # noqa: PLC0415 - with it
+
+    with watching() as watcher:
+        loaded = _load(recipe, settings, target)
+        reports = list(press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher))
+    if as_json:
+        typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
+    else:
+        _print_reports(reports)
+    shown = all(verdict.outcome != "not_shown" for report in reports for verdict in report.verdicts)
+    if not all(report.passed for report in reports) or (strict and not shown):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(recipe: RecipePath, *, target: Targets = None, settings: Settings = None) -> None:
+    """Say for each step whether it is in the store, and which part of its key changed since the last run."""
+    from pipeline.api import explain as outlooks  # noqa: PLC0415 - torch
+
+    for name, outlook in outlooks(*_load(recipe, settings, target)):
+        why = "cached" if outlook.cached else f"will run: {', '.join(outlook.changed)}"
+        typer.echo(f"{name}  {outlook.step:<32} {why}")
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="An artifact's folder, or an ONNX or TFLite file.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what is inside an artifact or a model file, and verify every digest."""
+    from pipeline.inspection import describe, to_text  # noqa: PLC0415 - onnx
+
+    facts = describe(artifact)
+    typer.echo(json.dumps(facts, indent=1) if as_json else to_text(facts))
+
+
+@app.command()
+def targets(name: Annotated[str | None, typer.Argument(help="A target's name, or its .toml file.")] = None) -> None:
+    """List the targets, or show one with the source of each fact."""
+    from targets import describe, known_targets, load_target  # noqa: PLC0415 - pydantic models of a profile
+
+    if name is None:
+        for known in known_targets():
+            typer.echo(f"{known:<20} {load_target(known).title}")
+        return
+    for what, value, source in describe(load_target(name)):
+        typer.echo(f"{what:<32} {value:<28} {source}")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="An empty or new folder.")]) -> None:
+    """Write a task and a recipe that work, to start from."""
+    from pipeline.starter import write_starter  # noqa: PLC0415 - only this verb needs it
+
+    for path in write_starter(folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"now: edgepress run {folder / 'recipe.toml'}")
+
+
+@app.command()
+def gc(
+    keep_days: Annotated[float, typer.Option(min=0, help="Keep what the runs of so many days made or used.")] = 14,
+) -> None:
+    """Free what no recent run needs, and say how much that was."""
+    from pipeline.store import Store, default_store  # noqa: PLC0415 - only this verb needs it here
+
+    store = Store(default_store())
+    freed = store.collect_garbage(keep_days)
+    typer.echo(f"{store.root}: freed {freed.size_bytes / 2**20:.1f} MiB in {freed.objects} objects")
+
+
+def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) -> tuple[Any, Any]:
+    from pipeline.api import load  # noqa: PLC0415 - torch
+
+    return load(recipe, settings=settings or [], targets=target or [])
+
+
+def _print_reports(reports: list[Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a run prints tables
+
+    from pipeline.report.text import print_report  # noqa: PLC0415 - with it
+
+    for report in reports:
+        print_report(report, Console())
+
+
+if __name__ == "__main__":
+    main()

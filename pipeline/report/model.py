@@ -1,0 +1,144 @@
+"""Report: the frozen record of a run for one target; `report.json`, schema 1.
+
+Every number that is not exact is typed `measured`, `emulated` or `estimated`; a score carries its interval.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Label = Literal["exact", "measured", "emulated", "estimated"]
+Outcome = Literal["kept", "missed", "not_shown"]
+
+
+class Part(BaseModel):
+    """A frozen piece of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricFacts(Part):
+    """The task's metric."""
+
+    name: str
+    higher_is_better: bool
+
+
+class Interval(Part):
+    """A value and its 95 % interval, in the metric's own units."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ReportRow(Part):
+    """One form of the network: its score on the test split, its cost, and what it took to make.
+
+    `parameters` and `macs` count one inference of one sample; `size_bytes` is the weights' or the file's size.
+    """
+
+    stage: str
+    score: Interval
+    parameters: int | None
+    macs: int | None
+    size_bytes: int
+    seconds: float
+    cached: bool
+    digest: str
+
+
+class Agreement(Part):
+    """How two forms answer the same inputs, as shares of all outputs, in steps of the output's scale (LSB)."""
+
+    equal: float
+    within_1_lsb: float
+    within_2_lsb: float
+    max_lsb: float
+    argmax_agreement: float | None
+
+
+class FileFidelity(Part):
+    """One file against the frozen program: scores, and what its lint found."""
+
+    score: float
+    float_ops: int
+    argmax_agreement: float | None
+    findings: tuple[str, ...]
+
+
+class Fidelity(Part):
+    """The gate: `passed` holds when both files score and decide as the frozen program does and keep their lint's promises."""
+
+    passed: bool
+    why_failed: tuple[str, ...]
+    scales_equal: bool | None
+    first_divergence: str | None
+    program_score: float
+    onnx: FileFidelity
+    tflite: FileFidelity
+    torch_onnx: Agreement
+    torch_tflite: Agreement
+    onnx_tflite: Agreement
+
+
+class MeasurementFacts(Part):
+    """One measured figure of one file."""
+
+    model: str
+    device: str
+    runtime: str
+    threads: int
+    quantity: str
+    unit: str
+    label: Label
+    value: float
+    low: float
+    high: float
+    samples: int
+    valid: bool
+    why_invalid: str | None
+
+
+class Verdict(Part):
+    """One line of the budget: kept, missed, or not shown by what is known."""
+
+    budget: str
+    limit: float
+    value: float | None
+    label: Label | None
+    outcome: Outcome
+    why: str
+
+
+class Report(Part):
+    """What a run made for one target, proved and measured."""
+
+    schema_version: Literal[1] = 1
+    recipe: str
+    target: str
+    made_at: str
+    toolchain: dict[str, str]
+    metric: MetricFacts
+    test_samples: int
+    rows: tuple[ReportRow, ...]
+    controls: tuple[ReportRow, ...]
+    drop: dict[str, Interval]
+    fidelity: Fidelity | None
+    measurements: tuple[MeasurementFacts, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate passed and no budget line was missed."""
+        gate = self.fidelity is None or self.fidelity.passed
+        return gate and all(verdict.outcome != "missed" for verdict in self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as `report.json` holds it."""
+        return self.model_dump(mode="json")
+
+    def _repr_html_(self) -> str:
+        from pipeline.report.text import to_html  # noqa: PLC0415 - a notebook's view, rarely asked for
+
+        return to_html(self)

@@ -1,0 +1,182 @@
+"""The report as tables: for a terminal (rich) and, by the same rows, as Markdown."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.report.model import Agreement, Fidelity, MeasurementFacts, Report, ReportRow
+
+MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A titled table of texts; every row is as long as `columns`."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def sheets(report: Report) -> tuple[Sheet, ...]:
+    """Return the report's tables: stages with controls, fidelity, latency, verdicts; empty ones left out."""
+    found = (_stages(report), *_fidelity(report), _latency(report), _verdicts(report))
+    return tuple(sheet for sheet in found if sheet.rows)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the report's tables to a terminal."""
+    for sheet in sheets(report):
+        table = Table(title=sheet.title, title_justify="left", title_style="bold", pad_edge=False)
+        for index, column in enumerate(sheet.columns):
+            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        for row in sheet.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(Group(table, *(Text(note) for note in sheet.notes)))
+        console.print()
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report as Markdown."""
+    parts = [f"# {report.recipe} on {report.target}", _headline(report)]
+    for sheet in sheets(report):
+        lines = [_pipes(sheet.columns), _pipes("---" if index == 0 else "---:" for index in range(len(sheet.columns)))]
+        lines += [_pipes(row) for row in sheet.rows]
+        parts += [f"## {sheet.title}", "\n".join(lines), *sheet.notes]
+    parts.append(
+        f"Made {report.made_at} with "
+        + ", ".join(f"{name} {version}" for name, version in report.toolchain.items())
+        + "."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(report: Report) -> str:
+    """Return the report's tables as plain HTML, for a notebook."""
+    parts = []
+    for sheet in sheets(report):
+        head = "".join(f"<th>{escape(column)}</th>" for column in sheet.columns)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in sheet.rows)
+        parts.append(f"<h4>{escape(sheet.title)}</h4><table><tr>{head}</tr>{body}</table>")
+    return "".join(parts)
+
+
+def _headline(report: Report) -> str:
+    outcomes = [f"{verdict.budget} {MARKS[verdict.outcome]}" for verdict in report.verdicts]
+    gate = (
+        ""
+        if report.fidelity is None
+        else "the fidelity gate passed; "
+        if report.fidelity.passed
+        else "the fidelity gate FAILED; "
+    )
+    return f"{gate}{', '.join(outcomes) or 'no budget was set'}.".capitalize()
+
+
+def _stages(report: Report) -> Sheet:
+    columns = ("stage", f"{report.metric.name} [95 %]", "parameters", "MACs", "size", "made in")
+    rows = [_row(row) for row in report.rows] + [_row(row, prefix="control: ") for row in report.controls]
+    drops = tuple(
+        f"{name}: {_points(drop.value)} [{_points(drop.low)}, {_points(drop.high)}] {report.metric.name} below the reference, paired"
+        for name, drop in report.drop.items()
+    )
+    return Sheet(
+        f"{report.recipe} for {report.target}, {report.test_samples} test samples", columns, tuple(rows), drops
+    )
+
+
+def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:
+    score = f"{row.score.value:.4f} [{row.score.low:.4f}, {row.score.high:.4f}]"
+    made = "cached" if row.cached else f"{row.seconds:.1f} s"
+    return (prefix + row.stage, score, _count(row.parameters), _count(row.macs), _size(row.size_bytes), made)
+
+
+def _fidelity(report: Report) -> Iterable[Sheet]:
+    gate = report.fidelity
+    if gate is None:
+        return
+    columns = ("pair", "equal", "within 1 LSB", "within 2 LSB", "largest", "arg-max equal")
+    pairs = (("torch, ONNX", gate.torch_onnx), ("torch, TFLite", gate.torch_tflite), ("ONNX, TFLite", gate.onnx_tflite))
+    yield Sheet(
+        _gate_title(gate),
+        columns,
+        tuple(_agreement(name, pair) for name, pair in pairs),
+        tuple(_gate_notes(gate, report)),
+    )
+
+
+def _gate_title(gate: Fidelity) -> str:
+    return f"fidelity: {'passed' if gate.passed else 'FAILED'}"
+
+
+def _gate_notes(gate: Fidelity, report: Report) -> Iterable[str]:
+    yield (
+        f"{report.metric.name}: program {gate.program_score:.4f}, ONNX {gate.onnx.score:.4f}, TFLite {gate.tflite.score:.4f}; "
+        f"float ops: ONNX {gate.onnx.float_ops}, TFLite {gate.tflite.float_ops}"
+    )
+    if gate.scales_equal is not None:
+        yield f"scales: {'all equal in both files' if gate.scales_equal else 'NOT equal'}"
+    yield from gate.why_failed
+    if gate.first_divergence:
+        yield f"first layer that differs: {gate.first_divergence}"
+    yield from (f"ONNX: {finding}" for finding in gate.onnx.findings)
+    yield from (f"TFLite: {finding}" for finding in gate.tflite.findings)
+
+
+def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
+    argmax = "" if pair.argmax_agreement is None else _percent(pair.argmax_agreement)
+    shares = (_percent(pair.equal), _percent(pair.within_1_lsb), _percent(pair.within_2_lsb))
+    return (name, *shares, f"{pair.max_lsb:.0f} LSB", argmax)
+
+
+def _latency(report: Report) -> Sheet:
+    columns = ("file", "device", "runtime", "threads", "figure", "value [95 %]", "how")
+    rows = tuple(_measurement(figure) for figure in report.measurements)
+    return Sheet("latency of one inference", columns, rows)
+
+
+def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:
+    how = figure.label if figure.valid else f"{figure.label}, INVALID: {figure.why_invalid}"
+    value = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] {figure.unit}"
+    return (figure.model, figure.device, figure.runtime, str(figure.threads), figure.quantity, value, how)
+
+
+def _verdicts(report: Report) -> Sheet:
+    rows = tuple(
+        (
+            verdict.budget,
+            f"{verdict.limit:g}",
+            "" if verdict.value is None else f"{verdict.value:.4g}",
+            MARKS[verdict.outcome],
+            verdict.why,
+        )
+        for verdict in report.verdicts
+    )
+    return Sheet("budget", ("line", "limit", "found", "verdict", "why"), rows)
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.4f}"
+
+
+def _percent(share: float) -> str:
+    """A share that isn't whole is never shown as 100 %."""
+    shown = f"{100 * share:.2f} %"
+    return "99.99 %" if shown == "100.00 %" and share < 1 else shown
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1024:.1f} KiB"

@@ -1,0 +1,83 @@
+"""ptq_onnx: a control. ONNX Runtime's own static quantisation of a float ONNX file, calibrated on the training split.
+
+Settings as its documentation recommends for convolutional networks on CPUs: QDQ form, unsigned 8-bit activations, signed
+8-bit weights with one scale a channel, ranges by minimum and maximum.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.artifact import Artifact, Facts
+from pipeline.stage import Context, Progress, Stage, StageConfig
+from pipeline.task import as_arguments
+
+
+class PtqConfig(StageConfig):
+    """`calibration_samples`: how many of the training split set the ranges, from its start."""
+
+    calibration_samples: int = 300
+
+
+class _Reader:
+    """Feeds one sample at a time, as ONNX Runtime's calibration asks for."""
+
+    def __init__(self, name: str, samples: Iterator[np.ndarray]) -> None:
+        self.name = name
+        self.samples = samples
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next sample by input name, or None after the last."""
+        sample = next(self.samples, None)
+        return None if sample is None else {self.name: sample}
+
+
+def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> Facts:
+    """Quantise `model` (an ONNX file) and write `model.onnx`."""
+    source = inputs["model"].file("model.onnx")
+    prepared = context.scratch / "prepared.onnx"
+    _prepare(source, prepared)
+    _quantise(prepared, context.out / "model.onnx", calibration_samples(context, config.calibration_samples))
+    context.progress(Progress(done=1, total=1, says={}))
+    return dict(inputs["model"].facts)
+
+
+def calibration_samples(context: Context, count: int) -> Iterator[np.ndarray]:
+    """Yield inputs of the training split as arrays [1, ...]."""
+    split = context.task.splits.train
+    for index in range(min(count, len(split))):
+        sample = context.task.sample(split, "train", index)[0]
+        yield as_arguments(context.task.collate([(sample, 0)])[0])[0].numpy()
+
+
+def _prepare(source: Path, prepared: Path) -> None:
+    # Loaded here: the quantiser's package costs half a second that a cached run needn't pay.
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
+
+
+def _quantise(prepared: Path, target: Path, samples: Iterator[np.ndarray]) -> None:
+    import onnx  # noqa: PLC0415 - as above
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415 - as above
+
+    name = onnx.load(prepared, load_external_data=False).graph.input[0].name
+    settings: dict[str, Any] = {"quant_format": QuantFormat.QDQ, "per_channel": True}
+    types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    quantize_static(prepared, target.with_suffix(".draft"), _Reader(name, samples), **settings, **types)
+    shutil.move(target.with_suffix(".draft"), target)
+
+
+STAGE = Stage(
+    name="ptq_onnx",
+    version=1,
+    config=PtqConfig,
+    takes=("model",),
+    gives="onnx",
+    reads=("data.train", "collate"),
+    libraries=("onnx", "onnxruntime"),
+    run=run,
+)
