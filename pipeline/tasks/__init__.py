@@ -1,0 +1,1 @@
+"""The built-in tasks: they enter by the same door as a user's own."""
