@@ -77,12 +77,21 @@ class TrainingConfig(StageConfig):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of a training: the best epoch's score, one record an epoch, and the number of steps."""
+    """What came of a training: the best score, its epoch (0: as it came), one record an epoch, the number of steps."""
 
     best_score: float
     best_epoch: int
     history: tuple[Mapping[str, float], ...]
     steps: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as a stage's facts."""
+        return {
+            "validation_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "steps": self.steps,
+            "history": [dict(epoch) for epoch in self.history],
+        }
 
 
 def train(
@@ -106,28 +115,31 @@ def train(
     this training covers, so that several in a row share one; `scratch` must be this training's own.
     """
     judge = evaluate or (lambda network: evaluate_by_task(network, task))
-    with (
-        conditions(threads=config.threads, deterministic=config.deterministic, accelerator=config.accelerator),
-        interrupts_between_steps() as interrupted,
-    ):
+    with conditions(threads=config.threads, deterministic=config.deterministic, accelerator=config.accelerator):
         loop = _Loop(module, loss_of_batch, config, task=task, seed=seed, extra=extra, span=span, stage=stage)
         loop.resume(scratch / CHECKPOINT)
         if loop.best is None:
             loop.keep(judge(module), epoch=0)
         while not loop.is_over():
-            for batch in loop.batches():
-                if on_step:
-                    on_step(loop.step, loop.total)
-                loop.take(batch)
-                progress(Progress(loop.step, loop.total, loop.says()))
-                if interrupted.is_set() or loop.step % config.checkpoint_steps == 0:
-                    loop.save(scratch / CHECKPOINT)
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
+            _steps(loop, scratch / CHECKPOINT, progress=progress, on_step=on_step)
             loop.close_epoch(judge(module))
             loop.save(scratch / CHECKPOINT)
         loop.finish()
     return loop.result()
+
+
+def _steps(loop: "_Loop", checkpoint: Path, *, progress: ReportProgress, on_step: OnStep | None) -> None:
+    """Take the steps that are left of an epoch."""
+    with interrupts_between_steps() as interrupted:
+        for batch in loop.batches():
+            if on_step:
+                on_step(loop.step, loop.total)
+            loop.take(batch)
+            progress(Progress(loop.step, loop.total, loop.says()))
+            if interrupted.is_set() or loop.step % loop.config.checkpoint_steps == 0:
+                loop.save(checkpoint)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
 
 
 def learning_rate(step: int, total: int, config: TrainingConfig, *, span: tuple[float, float] = (0.0, 1.0)) -> float:
