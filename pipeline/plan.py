@@ -43,10 +43,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps, each after the ones that it builds on, and the rows that the report shows."""
+    """Steps, each after the ones that it builds on, and the rows that the report shows.
+
+    `program` is the step of the finished network, `files` those of its two files; empty where the recipe exports nothing.
+    """
 
     steps: tuple[Step, ...]
     rows: tuple[Row, ...]
+    program: str
+    files: tuple[str, ...]
 
     def step(self, name: str) -> Step:
         """Return the step of this name."""
@@ -59,10 +64,11 @@ def plan(
     """Return the steps of a recipe; `poured` holds, by stage, what the target gives to its settings."""
     drawing = _Drawing(recipe=recipe, task=task, stages=stages, poured=poured)
     teachers = drawing.teachers()
-    drawing.chain(teachers)
+    program = drawing.chain(teachers)
     if recipe.controls and drawing.epochs:
         drawing.control()
-    return Plan(steps=tuple(drawing.steps.values()), rows=tuple(drawing.rows))
+    files = tuple(f"{program}.{format_}" for format_ in FORMATS) if "export" in recipe.stages else ()
+    return Plan(steps=tuple(drawing.steps.values()), rows=tuple(drawing.rows), program=program, files=files)
 
 
 @dataclass
@@ -92,8 +98,8 @@ class _Drawing:
             self.files(f"teacher {name}", f"teach:{name}")
         return tuple(names)
 
-    def chain(self, teachers: tuple[str, ...]) -> None:
-        """Add the recipe's own stages, one after the other, and the files at the end."""
+    def chain(self, teachers: tuple[str, ...]) -> str:
+        """Add the recipe's own stages, one after the other, and the files at the end; return the last network's step."""
         network = self.given(teachers)
         for stage, occurrence in zip(self.recipe.stages, self.recipe.occurrences, strict=True):
             if stage in ("teach", "export"):
@@ -103,8 +109,10 @@ class _Drawing:
             network = occurrence
             self.epochs += getattr(self.steps[occurrence].config, "epochs", 0)
             self.judge(occurrence, occurrence)
+        last = self._last(network)
         if "export" in self.recipe.stages:
-            self.files("int8" if "quantize" in self.recipe.stages else "float", self._last(network))
+            self.files("int8" if "quantize" in self.recipe.stages else "float", last)
+        return last
 
     def given(self, teachers: tuple[str, ...]) -> str | None:
         """Add the student as the task gives it, where no stage starts from a fresh one; with no teacher it is the reference."""

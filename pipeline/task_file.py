@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
@@ -24,18 +25,25 @@ def load_task(reference: str, *, relative_to: Path, seed: int = 0) -> LoadedTask
         public = [name for name in vars(module) if not name.startswith("_")]
         raise TaskError(f"{where} has no {attribute!r}{did_you_mean(attribute, public)}; name the task in it")
     raw = getattr(module, attribute)
-    task = LoadedTask(raw=raw, root=root, seed=seed)
-    if callable(raw):
-        task = LoadedTask(raw=_called(raw, reference, root), root=root, seed=seed)
-    _check_shape(task.raw, reference)
-    return task
+    return _checked(_called(raw, reference, root) if callable(raw) else raw, reference, root=root, seed=seed)
+
+
+def wrap_task(raw: Any, *, seed: int = 0) -> LoadedTask:
+    """Make a task object whole; its source's folder is where its class is defined, else the working folder."""
+    source = getattr(sys.modules.get(type(raw).__module__), "__file__", None)
+    return _checked(raw, type(raw).__name__, root=Path(source).resolve().parent if source else Path.cwd(), seed=seed)
+
+
+def _checked(raw: Any, reference: str, *, root: Path, seed: int) -> LoadedTask:
+    _check_shape(raw, reference)
+    return LoadedTask(raw=raw, root=root, seed=seed)
 
 
 def _import(where: str, relative_to: Path) -> tuple[Any, Path]:
     try:
         if not where.endswith(".py"):
             module = importlib.import_module(where)
-            return module, Path(str(module.__file__)).parent
+            return module, _package_root(module)
         return _import_file(relative_to / where)
     except EdgepressError:
         raise
@@ -43,6 +51,12 @@ def _import(where: str, relative_to: Path) -> tuple[Any, Path]:
         raise TaskError(
             f"task file {where} raised {type(error).__name__}: {one_line(error)}{users_frame(error, relative_to)}"
         ) from error
+
+
+def _package_root(module: ModuleType) -> Path:
+    """The folder of the module's outermost package: all of it is the task's source."""
+    depth = module.__name__.count(".")
+    return Path(str(module.__file__)).resolve().parents[depth - 1 if depth else 0]
 
 
 def _import_file(path: Path) -> tuple[Any, Path]:
@@ -53,6 +67,8 @@ def _import_file(path: Path) -> tuple[Any, Path]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.append(str(path.resolve().parent))  # its neighbours can be imported; last, so that they shadow nothing
     sys.modules[name] = module  # dataclasses and pickling of the user's own look the module up there
     spec.loader.exec_module(module)
     return module, path.resolve().parent

@@ -1,0 +1,152 @@
+"""The library's front door: `compress` does in four arguments what `edgepress run` does; the command line calls the same."""
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import run as engine
+from pipeline.deliver import deliver
+from pipeline.errors import RecipeError
+from pipeline.measure import measure
+from pipeline.plan import Plan, Step, plan
+from pipeline.pour import pour
+from pipeline.recipe import Recipe, read_recipe, recipe_from
+from pipeline.report.build import Made, build
+from pipeline.report.model import Report
+from pipeline.run import Done, Outlook
+from pipeline.stage import Progress, discover
+from pipeline.store import Store, default_store
+from pipeline.task import LoadedTask
+from pipeline.task_file import load_task, wrap_task
+from targets import load_target
+
+TOOLCHAIN = ("edgepress", "torch", "torchao", "torch-pruning", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def watch(self, step: Step, progress: Progress) -> None:
+        """Take how far a step is."""
+
+    def done(self, done: Done) -> None:
+        """Take a finished step."""
+
+    def say(self, text: str) -> None:
+        """Take a line of text."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def watch(self, step: Step, progress: Progress) -> None:
+        """Take how far a step is."""
+
+    def done(self, done: Done) -> None:
+        """Take a finished step."""
+
+    def say(self, text: str) -> None:
+        """Take a line of text."""
+
+
+def compress(
+    task: Any, targets: Sequence[str], out: Path | str, settings: Mapping[str, Any] | None = None
+) -> dict[str, Report]:
+    """Compress a task's student for each target, prove and measure the files, and return the reports by target.
+
+    `task` is a task object, or the path of a recipe. Files and reports go to `out`/TARGET. `settings` are a recipe's
+    content: `{"stages": ["distill", "export"], "distill": {"epochs": 3}}`. A failed gate is in the report, not raised.
+    """
+    if isinstance(task, str | Path):
+        recipe, loaded = load(Path(task), settings=_flat(settings or {}), targets=list(targets))
+    else:
+        content = {"schema": 1, "name": str(task.name), "task": "given", "targets": list(targets), **(settings or {})}
+        recipe = recipe_from(content, folder=Path.cwd(), where="settings", stages=tuple(discover()))
+        loaded = wrap_task(task, seed=recipe.seed)
+    reports = press(recipe, loaded, out=Path(out), devices=[], fresh=False, watcher=Silent())
+    return {report.target: report for report in reports}
+
+
+def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tuple[Recipe, LoadedTask]:
+    """Read a recipe and load its task; `targets`, where given, stand instead of the recipe's own."""
+    recipe = read_recipe(path, settings=settings, stages=tuple(discover()))
+    if targets:
+        recipe = recipe.model_copy(update={"targets": tuple(targets)})
+    return recipe, load_task(recipe.task, relative_to=recipe.folder, seed=recipe.seed)
+
+
+def press(
+    recipe: Recipe, task: LoadedTask, *, out: Path, devices: Sequence[str], fresh: bool, watcher: Watcher
+) -> Iterator[Report]:
+    """Make, prove, measure and deliver a recipe's files, one target after the other."""
+    store = Store(default_store())
+    where = _devices(recipe, devices)
+    for target, steps in _plans(recipe, task):
+        watcher.say(f"{recipe.name} for {target}")
+        done: dict[str, Done] = {}
+        for step in engine.run(
+            steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target}", watch=watcher.watch
+        ):
+            watcher.done(step)
+            done[step.step.name] = step
+        made = Made(recipe=recipe, plan=steps, task=task, done=done)
+        figures = measure(made, store, target=target, device=where.get(target), fresh=fresh, say=watcher.say)
+        made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        report = build(made, target=target, made_at=made_at, toolchain=_toolchain(), measurements=figures)
+        deliver(report, made, out / target)
+        yield report
+
+
+def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
+    """Say of each step of each target whether a run would make it, and why; makes nothing."""
+    store = Store(default_store())
+    for target, steps in _plans(recipe, task):
+        for outlook in engine.explain(steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target}"):
+            yield target, outlook
+
+
+def _plans(recipe: Recipe, task: LoadedTask) -> list[tuple[str, Plan]]:
+    """Plan for every target before anything runs, so that a mistake costs no time."""
+    stages = discover()
+    loaded = [load_target(_profile(name, recipe)) for name in recipe.targets]
+    return [(target.name, plan(recipe, task, stages, poured=pour(target))) for target in loaded]
+
+
+def _profile(name: str, recipe: Recipe) -> str | Path:
+    return recipe.folder / name if name.endswith(".toml") else name
+
+
+def _devices(recipe: Recipe, given: Sequence[str]) -> dict[str, str]:
+    """Return where each target is measured: `[devices]` of the recipe, then `--device [TARGET=]SPEC`."""
+    found = dict(recipe.devices)
+    for text in given:
+        target, equals, spec = text.partition("=")
+        if equals and target not in recipe.targets:
+            raise RecipeError(
+                f"--device {text!r} names target {target!r}; the recipe's targets: {', '.join(recipe.targets)}"
+            )
+        found.update({target: spec} if equals else dict.fromkeys(recipe.targets, text))
+    return found
+
+
+def _flat(settings: Mapping[str, Any]) -> list[str]:
+    """Return nested settings as "section.key=value" lines, values as TOML writes them."""
+    lines = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += [f"{key}.{line}" for line in _flat(value)]
+        else:
+            lines.append(f"{key}={_toml(value)}")
+    return lines
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+
+
+def _toolchain() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in TOOLCHAIN}

@@ -1,0 +1,56 @@
+"""Deliver: put a run's files and reports where the user asked, whole or not at all."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import canonical_json, file_digest
+from pipeline.errors import StoreError
+from pipeline.report.build import Made
+from pipeline.report.model import Report
+from pipeline.report.text import to_markdown
+from pipeline.task import PARTS
+
+DELIVERED = ("model.onnx", "model.tflite", "report.json", "report.md", "manifest.json")
+
+
+def deliver(report: Report, made: Made, folder: Path) -> None:
+    """Write model.onnx, model.tflite, report.json, report.md and manifest.json into `folder`, each by rename."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
+            draft = Path(name)
+            _write(report, made, draft)
+            for file in DELIVERED:
+                if (draft / file).exists():
+                    (draft / file).replace(folder / file)
+    except OSError as error:
+        raise StoreError(f"{folder} can't be written ({error.strerror}); name another folder with --out") from error
+
+
+def _write(report: Report, made: Made, draft: Path) -> None:
+    for row in made.file_rows():
+        artifact = made.done[row.model].artifact
+        name = f"model.{artifact.kind}"
+        shutil.copyfile(artifact.file(name), draft / name)
+    (draft / "report.json").write_text(json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (draft / "report.md").write_text(to_markdown(report), encoding="utf-8")
+    files = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
+    (draft / "manifest.json").write_text(canonical_json(_manifest(report, made, files)) + "\n", encoding="utf-8")
+
+
+def _manifest(report: Report, made: Made, files: dict[str, str]) -> dict[str, Any]:
+    """What made these files: enough to make them again and to see whether they were altered."""
+    return {
+        "schema": 1,
+        "files": files,
+        "recipe": made.recipe.model_dump(mode="json", exclude={"folder"}),
+        "target": report.target,
+        "made_at": report.made_at,
+        "toolchain": report.toolchain,
+        "seed": made.recipe.seed,
+        "task": {part: made.task.fingerprint(part) for part in PARTS},
+        "steps": {name: {"key": done.record.key, "digest": done.artifact.digest} for name, done in made.done.items()},
+    }

@@ -1,0 +1,137 @@
+"""Build a report from what a run made: rows with intervals, the paired drop, the gate, measurements, verdicts.
+
+The test split is read here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipeline.artifact import Artifact
+from pipeline.fidelity import Forms, judge
+from pipeline.plan import Plan, Row
+from pipeline.recipe import Recipe
+from pipeline.report.intervals import interval, paired_drop, resampled_scores
+from pipeline.report.model import Fidelity, Interval, MeasurementFacts, MetricFacts, Report, ReportRow
+from pipeline.report.verdicts import verdicts
+from pipeline.run import Done
+from pipeline.task import LoadedTask
+
+MODEL_SUFFIXES = (".onnx", ".tflite", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run made: `done` by the step's name."""
+
+    recipe: Recipe
+    plan: Plan
+    task: LoadedTask
+    done: Mapping[str, Done]
+
+    def answers(self, row: Row) -> np.ndarray:
+        """Return what a row's model answers on the test split, [N, ...] float32."""
+        answers: np.ndarray = np.load(self.done[row.answers].artifact.file("output_0.npy"), allow_pickle=False)[0]
+        return answers
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The test split's targets; where nobody labelled it, what the reference answers."""
+        targets = self.task.targets("test")
+        return self.answers(self.reference) if targets is None else targets
+
+    @cached_property
+    def reference(self) -> Row:
+        """The row that the others must not fall below: the first teacher, or without one the student as given."""
+        return self.plan.rows[0]
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """By row title, the score and its resamples; the same draws for every row."""
+        return {row.title: resampled_scores(self.task.score, self.answers(row), self.targets) for row in self.plan.rows}
+
+    def file_rows(self) -> tuple[Row, ...]:
+        """Return the rows of the exported files, ONNX first; none where the recipe exports nothing."""
+        return tuple(row for row in self.plan.rows if row.model in self.plan.files)
+
+
+def build(
+    made: Made,
+    *,
+    target: str,
+    made_at: str,
+    toolchain: Mapping[str, str],
+    measurements: tuple[MeasurementFacts, ...],
+) -> Report:
+    """Return the report of one target."""
+    task = made.task
+    drops = _drops(made)
+    return Report(
+        recipe=made.recipe.name,
+        target=target,
+        made_at=made_at,
+        toolchain=dict(toolchain),
+        metric=MetricFacts(name=task.metric.name, higher_is_better=task.metric.higher_is_better),
+        test_samples=len(task.splits.test),
+        rows=tuple(_row(made, row) for row in made.plan.rows if not row.control),
+        controls=tuple(_row(made, row) for row in made.plan.rows if row.control),
+        drop=drops,
+        fidelity=_gate(made),
+        measurements=measurements,
+        verdicts=verdicts(
+            made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements
+        ),
+    )
+
+
+def _row(made: Made, row: Row) -> ReportRow:
+    done = made.done[row.model]
+    facts = done.artifact.facts
+    return ReportRow(
+        stage=row.title,
+        score=interval(made.scores[row.title]),
+        parameters=facts.get("parameters"),
+        macs=facts.get("macs"),
+        size_bytes=_size_bytes(done.artifact),
+        seconds=done.record.seconds,
+        cached=done.cached,
+        digest=done.artifact.digest,
+    )
+
+
+def _drops(made: Made) -> dict[str, Interval]:
+    reference = made.scores[made.reference.title]
+    higher = made.task.metric.higher_is_better
+    return {
+        row.title: paired_drop(reference, made.scores[row.title], higher_is_better=higher)
+        for row in made.plan.rows
+        if row.model in made.plan.files or row.control
+    }
+
+
+def _gate(made: Made) -> Fidelity | None:
+    rows = {made.done[row.model].artifact.kind: row for row in made.file_rows()}
+    if not rows:
+        return None
+    program = next(row for row in made.plan.rows if row.model == made.plan.program)
+    forms = Forms(
+        program=made.done[program.answers].artifact,
+        onnx=made.done[rows["onnx"].answers].artifact,
+        tflite=made.done[rows["tflite"].answers].artifact,
+        onnx_file=made.done[rows["onnx"].model].artifact,
+        tflite_file=made.done[rows["tflite"].model].artifact,
+    )
+    return judge(forms, made.task, targets=made.targets)
+
+
+def _sizes(made: Made) -> dict[str, int]:
+    return {row.title: _size_bytes(made.done[row.model].artifact) for row in made.file_rows()}
+
+
+def _size_bytes(artifact: Artifact) -> int:
+    """A file's size, or that of a network's weights."""
+    return sum(
+        path.stat().st_size for path in artifact.path.iterdir() if path.suffix in MODEL_SUFFIXES
+    )

@@ -1,0 +1,68 @@
+"""Rules of the house that no linter knows: nothing pickled, no registry or machine named, light commands without torch."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIGHT_COMMANDS = (["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"])
+
+
+def project_files() -> Iterator[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    yield from (ROOT / name for name in listed.splitlines() if (ROOT / name).is_file())
+
+
+def lines_with(pattern: str, suffixes: tuple[str, ...]) -> list[str]:
+    wanted = re.compile(pattern)
+    return [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in project_files()
+        if path.suffix in suffixes and path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if wanted.search(line)
+    ]
+
+
+def test_nothing_is_pickled() -> None:
+    pickles = r"^\s*(import|from) (pickle|cloudpickle|dill|joblib)\b(?! import UnpicklingError$)"
+
+    assert lines_with(pickles, (".py",)) == []
+
+
+def test_torch_load_always_loads_weights_only() -> None:
+    assert lines_with(r"torch\.load\((?!.*weights_only=True)", (".py",)) == []
+
+
+def test_no_shell_is_started() -> None:
+    assert lines_with(r"shell=True|os\.system\(", (".py",)) == []
+
+
+def test_no_package_registry_is_named() -> None:
+    assert (
+        lines_with(r"pypi\.org|pythonhosted|registry\.npmjs|deb\.debian\.org", (".py", ".toml", ".md", ".txt", ""))
+        == []
+    )
+
+
+def test_no_path_of_a_machine_is_named() -> None:
+    assert lines_with(r"(?<![\w.])/(work|root|home/\w+)/", (".py", ".toml", ".md", ".json", "")) == []
+
+
+@pytest.mark.parametrize("arguments", LIGHT_COMMANDS, ids=" ".join)
+def test_a_light_command_imports_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from pipeline.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'onnxruntime', 'ai_edge_litert', 'onnx', 'lightning_fabric'} & set(sys.modules)\n"
+        "sys.exit(f'imported {sorted(heavy)}' if heavy else 0)"
+    )
+
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
