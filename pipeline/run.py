@@ -78,7 +78,7 @@ def key_parts(step: Step, inputs: Mapping[str, Artifact], task: LoadedTask, *, s
         "version": step.stage.version,
         "config": step.config.model_dump(mode="json"),
         "inputs": {name: artifact.digest for name, artifact in inputs.items()},
-        "task": {part: task.fingerprint(_part(part, step)) for part in step.stage.reads},
+        "task": {part: task.fingerprint(part) for part in (_part(part, step) for part in step.stage.reads)},
         "seed": seed,
         "libraries": {name: _version(name) for name in step.stage.libraries},
     }
@@ -131,11 +131,12 @@ def _constructed_by(step: Step, task: LoadedTask) -> dict[str, str]:
     """A network's artifact names the code that rebuilds it: the same weights in other code are another network."""
     if step.stage.gives not in ("network", "quantized"):
         return {}
-    return {"constructor_code": task.fingerprint(_part("teacher" if step.stage.name == "teach" else "student", step))}
+    return {"constructor_code": task.fingerprint(_part("teacher:{teacher}" if step.stage.name == "teach" else "student", step))}
 
 
 def _part(part: str, step: Step) -> str:
-    return f"teacher:{step.config.model_dump()['teacher']}" if part == "teacher" else part
+    """A stage may read a part that its config names: "teacher:{teacher}", "data.{split}"."""
+    return part.format_map(step.config.model_dump())
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:

@@ -116,7 +116,7 @@ STAGE = Stage(
     config=TeachConfig,
     takes=(),
     gives="network",
-    reads=("data.train", "data.validation", "teacher", "loss", "score", "augment", "collate"),
+    reads=("data.train", "data.validation", "teacher:{teacher}", "loss", "score", "augment", "collate"),
     libraries=("torch", "lightning-fabric"),
     run=run,
 )
