@@ -1,0 +1,124 @@
+"""Devices: the only code that touches hardware; one backend a file.
+
+A backend is a module here with a function `connect(spec) -> Device`; `open_device("host")` or `open_device("ssh://pi@board")`
+finds it by the name before the colon. Every number is a Measurement that says what it is: **measured** on the silicon that
+it is about, **emulated** (counted while a real binary ran elsewhere), or **estimated** by a model. What was disturbed says
+so in `valid` and `why_invalid`; it is shown, and never used again.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pipeline.errors import DeviceError, did_you_mean
+
+Label = Literal["measured", "emulated", "estimated"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure and how long; equal requests of equal files give numbers that may stand for one another.
+
+    Each of `processes` fresh processes warms up, then runs for at least `min_seconds` and `min_runs`. `shapes` gives
+    inputs of open size as (name, "1x3x224x224").
+    """
+
+    threads: int = 1
+    processes: int = 5
+    warmup_seconds: float = 0.5
+    min_seconds: float = 0.8
+    min_runs: int = 50
+    max_runs: int = 5000
+    seed: int = 0
+    shapes: tuple[tuple[str, str], ...] = ()
+
+
+QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20, max_runs=500)
+"""For tests and first looks: too short to be trusted with a verdict."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One quantity of one file on one device.
+
+    `value` is the median of `process_medians`, `low` and `high` their 95 % bootstrap interval, `p90` the 90th percentile
+    of all samples. `drift` is how much slower the last third of a process's samples was than the first (0.02 = 2 %).
+    `machine` tells two devices of one name apart. `together` lists the digests of the files that took turns with this
+    one. `made_at` is the caller's to fill: a device has no clock that anyone should trust.
+    """
+
+    model: str
+    model_sha256: str
+    quantity: str
+    unit: str
+    label: Label
+    device: str
+    machine: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    value: float
+    p90: float
+    low: float
+    high: float
+    samples: int
+    processes: int
+    process_medians: tuple[float, ...]
+    drift: float
+    valid: bool
+    why_invalid: str
+    together: tuple[str, ...]
+    made_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object; `from_json` is the way back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Measurement":
+        """Return the measurement in a JSON object; DeviceError when it is none."""
+        known = {field.name for field in fields(cls)}
+        lists = {name: tuple(record.get(name, ())) for name in ("process_medians", "together")}
+        try:
+            return cls(**{**{name: value for name, value in record.items() if name in known}, **lists})
+        except TypeError as error:
+            raise DeviceError(f"a recorded measurement can't be read ({error}); measure again with --fresh") from error
+
+
+class Device(Protocol):
+    """Something that runs a model file and says what it saw."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it, e.g. "host"."""
+
+    @property
+    def machine(self) -> str:
+        """What hardware and system it is, so that numbers of two machines are never mixed."""
+
+    def runtime(self, model: Path) -> tuple[str, str]:
+        """Return the name and version of the runtime that would run this file."""
+
+    def measure(self, model: Path, request: Request) -> Measurement:
+        """Measure one file."""
+
+    def measure_many(self, models: Sequence[Path], request: Request) -> list[Measurement]:
+        """Measure several files in turns, so that what disturbs the device disturbs all of them alike."""
+
+
+def backends() -> dict[str, Callable[[str], Device]]:
+    """Return `connect` of each backend by its name: every module here that has one."""
+    modules = {found.name: importlib.import_module(f"devices.{found.name}") for found in pkgutil.iter_modules(__path__)}
+    return {name: module.connect for name, module in modules.items() if hasattr(module, "connect")}
+
+
+def open_device(spec: str) -> Device:
+    """Return the device of a spec like "host"; DeviceError for a backend that isn't known."""
+    name = spec.partition(":")[0]
+    known = backends()
+    if name not in known:
+        raise DeviceError(f"no device {spec!r}; known: {', '.join(sorted(known))}{did_you_mean(name, known)}")
+    return known[name](spec)

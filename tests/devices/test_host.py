@@ -1,0 +1,103 @@
+"""This machine as a device."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devices import QUICK, Measurement, host
+from devices.host import Host, read_turn
+from pipeline.errors import DeviceError
+from tests.small_files import write_float_onnx, write_onnx, write_tflite
+
+
+def test_several_files_are_measured_in_turns(tmp_path: Path) -> None:
+    models = [write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite")]
+
+    measured = Host().measure_many(models, QUICK)
+
+    assert [measurement.runtime for measurement in measured] == ["onnxruntime", "litert"]
+    assert all(measurement.label == "measured" and measurement.processes == QUICK.processes for measurement in measured)
+    assert all(measurement.low <= measurement.value <= measurement.high for measurement in measured)
+    assert measured[0].together == measured[1].together == tuple(measurement.model_sha256 for measurement in measured)
+    assert all(measurement.samples >= 2 * QUICK.min_runs for measurement in measured)
+
+
+def test_turns_alternate_and_reverse_so_that_no_file_is_always_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def turn(model: Path, _: object) -> object:
+        order.append(model.name)
+        return read_turn(_report(), model)
+
+    monkeypatch.setattr(host, "_turn", turn)
+
+    Host().measure_many([tmp_path / "a", tmp_path / "b"], replace(QUICK, processes=3))
+
+    assert order == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_a_busy_machine_is_tried_again_and_then_makes_the_measurement_invalid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = iter([0.33, 0.5, 1.0])
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(next(shares)), model))
+
+    measurement = Host().measure(tmp_path / "m.onnx", QUICK)
+
+    assert not measurement.valid
+    assert measurement.why_invalid == "the machine was busy: 1 of 2 processes got as little as 50% of the processor"
+
+
+def test_a_process_disturbed_once_is_replaced_by_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = iter([0.33, 1.0, 1.0])
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(next(shares)), model))
+
+    assert Host().measure(tmp_path / "m.onnx", QUICK).valid
+
+
+def test_a_measurement_survives_json(tmp_path: Path) -> None:
+    measurement = Host().measure(write_float_onnx(tmp_path / "m.onnx"), QUICK)
+
+    assert Measurement.from_json(measurement.to_json()) == measurement
+    with pytest.raises(DeviceError, match="--fresh"):
+        Measurement.from_json({"model": "m"})
+
+
+def test_a_file_that_does_not_run_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))
+
+    with pytest.raises(DeviceError, match=r"host can't run broken.tflite: it ") as caught:
+        Host().measure(broken, QUICK)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "{}", '{"samples_us": "x"}', "[1]"])
+def test_a_broken_report_is_an_error_and_no_number(text: str) -> None:
+    with pytest.raises(DeviceError, match="report is broken"):
+        read_turn(text, Path("m"))
+
+
+@pytest.mark.parametrize("samples", [[], [0.0], [-1.0], [float("inf")]])
+def test_timings_that_cannot_be_are_refused(samples: list[float]) -> None:
+    with pytest.raises(DeviceError, match="no timings"):
+        read_turn(_report(samples=samples), Path("m"))
+
+
+def test_the_runtime_is_known_before_anything_runs(tmp_path: Path) -> None:
+    assert Host().runtime(write_tflite(tmp_path / "m.tflite"))[0] == "litert"
+    assert Host().runtime(write_onnx(tmp_path / "m.onnx"))[0] == "onnxruntime"
+
+
+def _report(share: float = 1.0, samples: list[float] | None = None) -> str:
+    import json
+
+    given = [10.0, 11.0, 12.0] if samples is None else samples
+    return json.dumps(
+        {"samples_us": given, "cpu_over_wall": share, "runtime": "r", "runtime_version": "1", "model_sha256": "0"}
+    )
