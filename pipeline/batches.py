@@ -129,7 +129,9 @@ def evaluate(module: nn.Module, task: LoadedTask, split: SplitName = "validation
     arrays: list[list[NDArray[np.float32]]] = []
     loss = 0.0
     for batch, outputs in answer(module, split_batches(task, split)):
-        loss += float(task.loss(one_or_all(outputs), on_device(batch.targets, outputs[0].device))) * len(batch.index)
+        with torch.inference_mode():
+            mean = task.loss(one_or_all(outputs), on_device(batch.targets, outputs[0].device))
+        loss += float(mean) * len(batch.index)
         arrays.append([part.float().cpu().numpy() for part in outputs])
     joined = tuple(np.concatenate(parts) for parts in zip(*arrays, strict=True))
     score = task.score(joined if len(joined) > 1 else joined[0], targets)

@@ -233,10 +233,10 @@ class _Loop:
         loss = self.loss_sum / self.steps_an_epoch
         rate = learning_rate(self.step - 1, self.total, self.config, span=self.span)
         first = abs(self.history[0]["loss"]) if self.history else abs(loss)
-        if not math.isfinite(evaluation.loss) or loss > DIVERGED * max(1.0, first):
-            raise self._failure(
-                f"training diverged: an epoch's mean loss is {loss:.3g}, the first's was {first:.3g}", rate
-            )
+        if loss > DIVERGED * max(1.0, first):
+            raise self._failure(f"the mean loss grew from {first:.3g} after the first epoch to {loss:.3g}", rate)
+        if not math.isfinite(evaluation.loss):
+            raise self._failure(f"the loss on the validation split became {evaluation.loss}", rate)
         self.loss_sum = 0.0
         self.epoch += 1
         self.history.append(
