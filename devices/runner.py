@@ -43,6 +43,7 @@ class LiteRt:
 
     def __init__(self, path: str, threads: int) -> None:
         interpreter, self.name = _interpreter_class()
+        self.notes: list[str] = []
         self.version = _version("ai-edge-litert" if self.name == "litert" else "tflite-runtime")
         self.interpreter = interpreter(model_path=path, num_threads=threads)
         self.interpreter.allocate_tensors()
@@ -78,6 +79,16 @@ class OnnxRuntime:
 
         onnxruntime.set_default_logger_severity(3)
         self.name, self.version = "onnxruntime", onnxruntime.__version__
+        self.session = self._opened(onnxruntime, path, threads, optimised)
+        self.inputs = {
+            given.name: Input(
+                given.name, _onnx_dtype(given.type), [size if isinstance(size, int) else 1 for size in given.shape]
+            )
+            for given in self.session.get_inputs()
+        }
+        self.names = [str(output.name) for output in self.session.get_outputs()]
+
+    def _opened(self, onnxruntime: Any, path: str, threads: int, optimised: str | None) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         # Unsigned activations with signed weights saturate on x86 without VNNI unless precision is asked for.
@@ -86,14 +97,16 @@ class OnnxRuntime:
             # The extended level fuses quantised operators and stops before layouts of this one processor.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             options.optimized_model_filepath = optimised
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.inputs = {
-            given.name: Input(
-                given.name, _onnx_dtype(given.type), [size if isinstance(size, int) else 1 for size in given.shape]
-            )
-            for given in self.session.get_inputs()
-        }
-        self.names = [str(output.name) for output in self.session.get_outputs()]
+        try:
+            self.notes = ["session.x64quantprecision=1"]
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own classes are found only once it is imported
+            # 1.31 fails so where two weights share one zero point, and opens the file without the option.
+            if "replace the existing tensor" not in str(error):
+                raise
+            self.notes = ["session.x64quantprecision=0"]
+            options.add_session_config_entry("session.x64quantprecision", "0")
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def set(self, values: dict[str, Any]) -> None:
         """Put one input each in place."""
