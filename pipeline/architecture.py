@@ -10,7 +10,8 @@ memory than the constructor's own network.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,21 @@ def macs_of(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> int:
     element with C_out), linear layers, matrix products (m * k * n) and attention's two products. Taps on padding count as
     taps. Biases, BatchNorm, activations, pooling, sums and look-ups count nothing.
     """
+    return _run(module, example_inputs, _Counter())
+
+
+def macs_by_layer(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> dict[str, int]:
+    """Return the MACs of each convolution and linear layer, as `macs_of` counts them; what runs between layers is left out."""
+    counted: dict[str, int] = {}
     counter = _Counter()
-    training = {part: part.training for part in module.modules()}
-    with _every_layer_visible(), torch.no_grad(), counter:
-        module.eval()(*(tensor[:1] for tensor in example_inputs))
-    for part, mode in training.items():
-        part.training = mode
-    return counter.macs
+    with ExitStack() as hooks:
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001  # torch's only name for any convolution
+                counted[name] = 0
+                hooks.callback(part.register_forward_pre_hook(partial(_before_layer, counted, counter, name)).remove)
+                hooks.callback(part.register_forward_hook(partial(_after_layer, counted, counter, name)).remove)
+        _run(module, example_inputs, counter)
+    return counted
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -217,6 +226,23 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         count = _MACS.get(func.overloadpacket.__name__)
         self.macs += count(args, out) if count else 0
         return out
+
+
+def _run(module: nn.Module, example_inputs: tuple[Tensor, ...], counter: _Counter) -> int:
+    training = {part: part.training for part in module.modules()}
+    with _every_layer_visible(), torch.no_grad(), counter:
+        module.eval()(*(tensor[:1] for tensor in example_inputs))
+    for part, mode in training.items():
+        part.training = mode
+    return counter.macs
+
+
+def _before_layer(counted: dict[str, int], counter: _Counter, name: str, *_: Any) -> None:
+    counted[name] -= counter.macs
+
+
+def _after_layer(counted: dict[str, int], counter: _Counter, name: str, *_: Any) -> None:
+    counted[name] += counter.macs
 
 
 def _convolution(args: Any, out: Any) -> int:

@@ -1,0 +1,125 @@
+"""How many channels stay in each group, so that a network lands at the wanted MACs and loses the least of what it knows.
+
+Every group has a ladder: the widths that it may have, each a whole number of blocks of `channel_multiple` channels and none
+below its floor. The least important units leave first, so a rung stands for one set of units. A layer's MACs are a product of
+its widths, so each choice of rungs is costed exactly without running the network.
+
+The choice is greedy: the group goes down next whose next block costs the least importance for each MAC that it saves. From
+where that passes the wanted MACs, one or two groups may go a rung up or down; among the choices that are as near to the wanted
+MACs as any, the one that loses the least importance wins.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+from torch import Tensor
+
+from pipeline.pruning.coupling import Coupled
+
+AS_NEAR = 0.005
+"""Choices whose distances to the wanted MACs differ by less than this share of them count as equally near."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A group's widths: `channels[rung]` stay, and `lost[rung]` of importance has left; rung 0 is the whole group."""
+
+    channels: tuple[int, ...]
+    lost: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer's MACs, and which groups lie on its axes: pairs of (group, share of the axis that one channel takes)."""
+
+    macs: int
+    out: tuple[tuple[int, float], ...]
+    into: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A network's MACs as a function of its widths: layers' products, each group's own per channel, and a constant rest."""
+
+    layers: tuple[LayerCost, ...]
+    per_channel: Mapping[int, float]
+    rest: int
+
+    def macs(self, removed: Sequence[int]) -> int:
+        """Return the MACs when each group has lost so many channels."""
+        total = float(self.rest)
+        for layer in self.layers:
+            stays = [1 - sum((share * removed[group] for group, share in axis)) for axis in (layer.out, layer.into)]
+            total += layer.macs * stays[0] * stays[1]
+        return round(total - sum(each * removed[group] for group, each in self.per_channel.items()))
+
+
+def ladder_of(group: Coupled, worth: Tensor, *, channel_multiple: int, floor_channels: float) -> Ladder:
+    """Return a group's ladder: `worth` [U] of its units, which leave in ascending order of it. Heads know no multiple."""
+    unit = len(group.units[0]) if group.units else group.channels
+    floor = max(floor_channels, 1 if group.head_channels else channel_multiple)
+    rungs, lost, ascending = [group.channels], [0.0], sorted(worth.tolist())
+    for gone in range(1, len(group.units)):
+        left = group.channels - gone * unit
+        if left >= floor and (group.head_channels or left % channel_multiple == 0):
+            rungs.append(left)
+            lost.append(sum(ascending[:gone]))
+    return Ladder(tuple(rungs), tuple(lost))
+
+
+def choose(ladders: Sequence[Ladder], costs: Costs, *, wanted_macs: float) -> list[int]:
+    """Return a rung for each ladder, such that the MACs are as near to the wanted ones as the ladders allow."""
+    rungs = [0] * len(ladders)
+    path = [rungs]
+    while _macs(ladders, costs, rungs) > wanted_macs:
+        steps = [group for group, ladder in enumerate(ladders) if rungs[group] + 1 < len(ladder.channels)]
+        if not steps:
+            break
+        best = min(steps, key=lambda group: _price(ladders, costs, rungs, group))
+        rungs = _moved(rungs, {best: 1})
+        path.append(rungs)
+    return _best(ladders, costs, list(_neighbours(ladders, path[-2:])), wanted_macs=wanted_macs)
+
+
+def _best(ladders: Sequence[Ladder], costs: Costs, choices: Sequence[list[int]], *, wanted_macs: float) -> list[int]:
+    """Return the choice that loses the least importance among those as near to the wanted MACs as any."""
+    off = [abs(_macs(ladders, costs, rungs) - wanted_macs) for rungs in choices]
+    limit = min(off) + AS_NEAR * wanted_macs
+    near = [(_lost(ladders, rungs), away, rungs) for rungs, away in zip(choices, off, strict=True) if away <= limit]
+    return min(near)[2]
+
+
+def removed_channels(ladders: Sequence[Ladder], rungs: Sequence[int]) -> list[int]:
+    """Return how many channels each group has lost at its rung."""
+    return [ladder.channels[0] - ladder.channels[rung] for ladder, rung in zip(ladders, rungs, strict=True)]
+
+
+def _macs(ladders: Sequence[Ladder], costs: Costs, rungs: Sequence[int]) -> int:
+    return costs.macs(removed_channels(ladders, rungs))
+
+
+def _lost(ladders: Sequence[Ladder], rungs: Sequence[int]) -> float:
+    return sum(ladder.lost[rung] for ladder, rung in zip(ladders, rungs, strict=True))
+
+
+def _price(ladders: Sequence[Ladder], costs: Costs, rungs: Sequence[int], group: int) -> float:
+    """Return the importance that a group's next block costs for each MAC that it saves."""
+    ladder, rung = ladders[group], rungs[group]
+    saved = _macs(ladders, costs, rungs) - _macs(ladders, costs, _moved(rungs, {group: 1}))
+    return (ladder.lost[rung + 1] - ladder.lost[rung]) / max(saved, 1)
+
+
+def _neighbours(ladders: Sequence[Ladder], ends: Sequence[list[int]]) -> Iterator[list[int]]:
+    """Give the last choices of a path, and each with one group, or two, a rung higher or lower."""
+    steps = [(group, step) for group in range(len(ladders)) for step in (1, -1)]
+    for end in ends:
+        yield end
+        for first, second in combinations_with_replacement(steps, 2):
+            found = _moved(end, dict((first, second)))
+            if all(0 <= rung < len(ladder.channels) for rung, ladder in zip(found, ladders, strict=True)):
+                yield found
+
+
+def _moved(rungs: Sequence[int], moves: Mapping[int, int]) -> list[int]:
+    return [rung + moves.get(group, 0) for group, rung in enumerate(rungs)]
