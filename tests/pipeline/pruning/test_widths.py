@@ -51,7 +51,7 @@ def test_choice_lands_near_any_wish_between_the_ladders_ends() -> None:
     for wanted in range(1000, 12_288, 250):
         rungs = choose(ladders, costs, wanted_macs=wanted)
 
-        assert costs.macs(removed_channels(ladders, rungs)) == pytest.approx(wanted, abs=0.01 * 12_288)
+        assert costs.macs(removed_channels(ladders, rungs)) == pytest.approx(wanted, abs=0.02 * 12_288)
 
 
 def test_of_equally_near_choices_the_one_that_loses_less_is_taken() -> None:
