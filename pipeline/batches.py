@@ -182,7 +182,12 @@ def _batch(task: LoadedTask, split: SplitName, index: Tensor, *, view: int | Non
             task.augment(sample, derive(seed, "view", view, number))
             for sample, number in zip(samples, numbers, strict=True)
         ]
-    has_targets = all(target is not None for _, target in samples)
+    unlabelled = sum(target is None for _, target in samples)
+    if 0 < unlabelled < len(samples):
+        raise TaskError(
+            f"task {task.name!r}: the {split} split has samples with and without a target; label all of it or nothing"
+        )
+    has_targets = unlabelled == 0
     inputs, targets = task.collate(samples if has_targets else [(inputs, 0) for inputs, _ in samples])
     return Batch(as_arguments(inputs), targets if has_targets else None, index, view or 0)
 

@@ -3,17 +3,13 @@
 The model is a network, a quantised one, an ONNX or a TFLite file. Of the training split a teacher's answers are what a student
 learns from, one set for each view of the data (see `pipeline.batches`); of the test split they are what the report judges.
 Files run on their own runtimes, `pipeline.checks.answers`.
-
-`output_0.npy`, `output_1.npy`, ...: [V, N, ...] float32, one for each output of the model. Letters: V views, N samples.
+How they lie on disk: `pipeline.recorded_outputs`.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,12 +17,10 @@ from pipeline.architecture import load_network
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import answer, split_batches, views_of
 from pipeline.checks.answers import OpenFile, open_file
+from pipeline.recorded_outputs import create_outputs
 from pipeline.reproducible import conditions
 from pipeline.stage import Context, Progress, Stage, StageConfig
 from pipeline.task import LoadedTask
-
-Floats = NDArray[np.float32]
-PREFIX = "output_"
 
 
 class OutputsConfig(StageConfig):
@@ -50,21 +44,21 @@ def run(inputs: Mapping[str, Artifact], config: OutputsConfig, context: Context)
             batches = split_batches(task, config.split, batch_size=config.batch_size, view=view, seed=context.seed)
             for batch, outputs in answer(module, batches):
                 arrays = [output.float().numpy() for output in outputs]
-                files = files or _files(context.out, arrays, len(views), len(task.splits[config.split]))
+                shapes = [(len(views), len(task.splits[config.split]), *array.shape[1:]) for array in arrays]
+                files = files or create_outputs(context.out, shapes)
                 for file, array in zip(files, arrays, strict=True):
                     file[number, done : done + len(array)] = array
                 done += len(batch.index)
                 context.progress(Progress(number * len(task.splits[config.split]) + done, total, {}))
     for file in files:
         file.flush()
-    shapes = [list(file.shape) for file in files]
-    return {"split": config.split, "views": len(views), "seed": context.seed, "shapes": shapes, "ports": ports}
-
-
-def read_outputs(artifact: Artifact) -> tuple[Floats, ...]:
-    """Return an artifact's answers [V, N, ...], one array for each output, mapped rather than read."""
-    names = [f"{PREFIX}{number}.npy" for number in range(len(artifact.facts["shapes"]))]
-    return tuple(np.load(artifact.file(name), mmap_mode="r", allow_pickle=False) for name in names)
+    return {
+        "split": config.split,
+        "views": len(views),
+        "seed": context.seed,
+        "shapes": [list(file.shape) for file in files],
+        "ports": ports,
+    }
 
 
 def _module(model: Artifact, task: LoadedTask) -> tuple[nn.Module, list[dict[str, Any]]]:
@@ -92,16 +86,6 @@ class _FileNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         answers = self.opened.answer([value.numpy() for value in inputs])
         return tuple(torch.from_numpy(array) for array in answers)
-
-
-def _files(folder: Path, arrays: list[Floats], views: int, samples: int) -> list[Any]:
-    """Make one file for each output, shaped like a first batch's."""
-    return [
-        np.lib.format.open_memmap(
-            folder / f"{PREFIX}{number}.npy", mode="w+", dtype=np.float32, shape=(views, samples, *array.shape[1:])
-        )
-        for number, array in enumerate(arrays)
-    ]
 
 
 STAGE = Stage(

@@ -1,0 +1,14 @@
+"""Mean square: for outputs that are no logits, the teachers' mean is the target.
+
+Ba and Caruana 2014, "Do Deep Nets Really Need to be Deep?" (https://arxiv.org/abs/1312.6184), section 2.1, equation 1.
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.distillation.losses import mixed
+
+
+def mean_square(student: Tensor, teachers: Tensor, *, weights: Tensor, temperature: float) -> Tensor:  # noqa: ARG001  # OutputLoss's signature
+    """Compare outputs [N, ...] with the teachers' [M, N, ...]: mean over all values."""
+    return F.mse_loss(student.float(), mixed(teachers.float(), weights))
