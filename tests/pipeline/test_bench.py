@@ -1,0 +1,183 @@
+"""What was measured is measured once, and what was disturbed is never used again."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices import QUICK, Measurement, Request
+from devices.host import Host
+from pipeline.artifact import file_digest
+from pipeline.bench import compare, measure
+from pipeline.errors import ModelError
+from tests.small_files import write_float_onnx, write_onnx
+
+
+class Memory:
+    """Observations in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def observe(self, key: str, observation: Mapping[str, Any]) -> None:
+        self.kept[key].append(dict(observation))
+
+    def observations(self, key: str) -> list[dict[str, Any]]:
+        return self.kept[key]
+
+
+class Recorded:
+    """A device that says the same of every file and remembers what it was asked."""
+
+    name, machine = "recorded", "none"
+
+    def __init__(self, *, valid: bool = True, version: str = "1") -> None:
+        self.valid, self.version = valid, version
+        self.asked: list[list[str]] = []
+
+    def runtime(self, model: Path) -> tuple[str, str]:
+        return model.suffix, self.version
+
+    def measure(self, model: Path, request: Request) -> Measurement:
+        return self.measure_many([model], request)[0]
+
+    def measure_many(self, models: Sequence[Path], request: Request) -> list[Measurement]:
+        self.asked.append([model.name for model in models])
+        digests = tuple(file_digest(model) for model in models)
+        medians = tuple(10.0 + len(self.asked) for _ in range(request.processes))
+        made = []
+        for model, digest in zip(models, digests, strict=True):
+            why = "" if self.valid else "the machine was busy"
+            made.append(
+                Measurement(
+                    model=model.name,
+                    model_sha256=digest,
+                    quantity="latency",
+                    unit="us",
+                    label="measured",
+                    device=self.name,
+                    machine=self.machine,
+                    runtime=model.suffix,
+                    runtime_version=self.version,
+                    threads=1,
+                    samples=9,
+                    processes=request.processes,
+                    process_medians=medians,
+                    valid=self.valid,
+                    why_invalid=why,
+                    together=digests,
+                    value=medians[0],
+                    p90=medians[0],
+                    low=medians[0],
+                    high=medians[0],
+                    drift=0.0,
+                )
+            )
+        return made
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    return [write_onnx(tmp_path / "a.onnx"), write_float_onnx(tmp_path / "b.onnx")]
+
+
+def test_a_valid_measurement_is_used_again(models: list[Path]) -> None:
+    store, device = Memory(), Recorded()
+
+    first = measure(models, device, QUICK, store, made_at="then")
+    second = measure(models, device, QUICK, store, made_at="now")
+
+    assert first == second
+    assert {measurement.made_at for measurement in second} == {"then"}
+    assert device.asked == [["a.onnx", "b.onnx"]]
+
+
+def test_only_what_is_missing_is_measured(models: list[Path]) -> None:
+    store, device = Memory(), Recorded()
+
+    measure(models[:1], device, QUICK, store, made_at="then")
+    measure(models, device, QUICK, store, made_at="now")
+
+    assert device.asked == [["a.onnx"], ["b.onnx"]]
+
+
+def test_fresh_measures_anew_and_its_figure_is_the_one_used_from_then_on(models: list[Path]) -> None:
+    store, device = Memory(), Recorded()
+
+    measure(models, device, QUICK, store, made_at="then")
+    fresh = measure(models, device, QUICK, store, made_at="now", fresh=True)
+
+    assert measure(models, device, QUICK, store, made_at="later") == fresh
+    assert fresh[0].made_at == "now"
+
+
+def test_an_invalid_measurement_is_kept_but_never_used_again(models: list[Path]) -> None:
+    store, device = Memory(), Recorded(valid=False)
+
+    measure(models[:1], device, QUICK, store, made_at="then")
+    measure(models[:1], device, QUICK, store, made_at="now")
+
+    assert device.asked == [["a.onnx"], ["a.onnx"]]
+    assert [len(kept) for kept in store.kept.values()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("device", "request_"), [(Recorded(), replace(QUICK, threads=2)), (Recorded(version="2"), QUICK)]
+)
+def test_another_request_or_runtime_is_another_measurement(
+    models: list[Path], device: Recorded, request_: Request
+) -> None:
+    store = Memory()
+
+    measure(models[:1], Recorded(), QUICK, store, made_at="then")
+    measure(models[:1], device, request_, store, made_at="now")
+
+    assert len(store.kept) == 2
+
+
+def test_a_file_under_another_name_is_the_same_file(models: list[Path], tmp_path: Path) -> None:
+    store, device = Memory(), Recorded()
+    renamed = tmp_path / "renamed.onnx"
+    renamed.write_bytes(models[0].read_bytes())
+
+    measure(models[:1], device, QUICK, store, made_at="then")
+    again = measure([renamed], device, QUICK, store, made_at="now")
+
+    assert len(device.asked) == 1
+    assert again[0].model == "renamed.onnx"
+
+
+def test_the_same_file_given_twice_is_measured_once(models: list[Path]) -> None:
+    device = Recorded()
+
+    measured = measure([models[0], models[0]], device, QUICK, Memory(), made_at="now")
+
+    assert device.asked == [["a.onnx"]]
+    assert len(measured) == 2
+
+
+def test_measurements_of_one_run_are_compared_turn_by_turn_and_others_are_not(models: list[Path]) -> None:
+    store, device = Memory(), Recorded()
+    a, b = measure(models, device, QUICK, store, made_at="then")
+    later = measure(models[1:], device, QUICK, store, made_at="now", fresh=True)[0]
+
+    assert compare(a, b).interleaved
+    assert not compare(a, later).interleaved
+    assert compare(a, later).verdict == "faster"
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="can't read model"):
+        measure([tmp_path / "none.onnx"], Recorded(), QUICK, Memory(), made_at="now")
+
+
+def test_this_machine_measures_and_is_remembered(models: list[Path]) -> None:
+    store = Memory()
+
+    first = measure(models, Host(), QUICK, store, made_at="then")
+
+    assert all(measurement.value > 0 for measurement in first)
+    assert len(store.kept) == 2
