@@ -4,17 +4,27 @@ The test split is read here and nowhere else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 
 from pipeline.artifact import Artifact
-from pipeline.fidelity import Forms, judge
+from pipeline.checks.lints import Promises
+from pipeline.fidelity import FileVerdict, Forms, Verdict, judge
 from pipeline.plan import Plan, Row
 from pipeline.recipe import Recipe
 from pipeline.report.intervals import interval, paired_drop, resampled_scores
-from pipeline.report.model import Fidelity, Interval, MeasurementFacts, MetricFacts, Report, ReportRow
+from pipeline.report.model import (
+    Agreement,
+    Fidelity,
+    FileFidelity,
+    Interval,
+    MeasurementFacts,
+    MetricFacts,
+    Report,
+    ReportRow,
+)
 from pipeline.report.verdicts import verdicts
 from pipeline.run import Done
 from pipeline.task import LoadedTask
@@ -122,8 +132,44 @@ def _gate(made: Made) -> Fidelity | None:
         tflite=made.done[rows["tflite"].answers].artifact,
         onnx_file=made.done[rows["onnx"].model].artifact,
         tflite_file=made.done[rows["tflite"].model].artifact,
+        promises=(_promises(made, rows["onnx"]), _promises(made, rows["tflite"])),
     )
-    return judge(forms, made.task, targets=made.targets)
+    return _fidelity(judge(forms, made.task, targets=made.targets))
+
+
+def _promises(made: Made, row: Row) -> Promises:
+    """What a file was made to be: its export's settings, and which layers the quantiser left in float."""
+    settings = made.plan.step(row.model).config.model_dump()
+    program = made.done[made.plan.program].artifact
+    static = program.kind == "quantized" and program.facts["scheme"] == "static_int8"
+    return Promises(
+        int8="none" if not static else "some" if program.facts["float_layers"] else "all",
+        input_type=settings["input_type"] if static else "float32",
+        output_type=settings["output_type"] if static else "float32",
+        dynamic_batch=settings["dynamic_batch"],
+    )
+
+
+def _fidelity(verdict: Verdict) -> Fidelity:
+    return Fidelity(
+        passed=not verdict.why_failed,
+        why_failed=verdict.why_failed,
+        scales_equal=verdict.scales_equal,
+        first_divergence=verdict.first_divergence,
+        program_score=verdict.program_score,
+        onnx=_file(verdict.onnx, verdict.torch_onnx.argmax_agreement),
+        tflite=_file(verdict.tflite, verdict.torch_tflite.argmax_agreement),
+        torch_onnx=Agreement(**asdict(verdict.torch_onnx)),
+        torch_tflite=Agreement(**asdict(verdict.torch_tflite)),
+        onnx_tflite=Agreement(**asdict(verdict.onnx_tflite)),
+    )
+
+
+def _file(verdict: FileVerdict, argmax_agreement: float | None) -> FileFidelity:
+    findings = tuple(f"{found.severity} {found.code}: {found.message}" for found in verdict.findings)
+    return FileFidelity(
+        score=verdict.score, float_ops=verdict.float_ops, argmax_agreement=argmax_agreement, findings=findings
+    )
 
 
 def _sizes(made: Made) -> dict[str, int]:
@@ -132,6 +178,4 @@ def _sizes(made: Made) -> dict[str, int]:
 
 def _size_bytes(artifact: Artifact) -> int:
     """A file's size, or that of a network's weights."""
-    return sum(
-        path.stat().st_size for path in artifact.path.iterdir() if path.suffix in MODEL_SUFFIXES
-    )
+    return sum(path.stat().st_size for path in artifact.path.iterdir() if path.suffix in MODEL_SUFFIXES)

@@ -83,21 +83,29 @@ class Fidelity(Part):
 
 
 class MeasurementFacts(Part):
-    """One measured figure of one file."""
+    """One figure of one file: `value` is the median, `low` and `high` its 95 % interval over fresh processes.
+
+    `drift` is how much slower the last third of the samples was than the first (0.02 = 2 %).
+    """
 
     model: str
     device: str
+    machine: str
     runtime: str
     threads: int
     quantity: str
     unit: str
     label: Label
     value: float
+    p90: float
     low: float
     high: float
     samples: int
+    processes: int
+    drift: float
     valid: bool
     why_invalid: str | None
+    made_at: str
 
 
 class Verdict(Part):

@@ -135,7 +135,7 @@ def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
 
 
 def _latency(report: Report) -> Sheet:
-    columns = ("file", "device", "runtime", "threads", "figure", "value [95 %]", "how")
+    columns = ("file", "device", "runtime", "threads", "median [95 %]", "p90", "how")
     rows = tuple(_measurement(figure) for figure in report.measurements)
     return Sheet("latency of one inference", columns, rows)
 
@@ -143,7 +143,8 @@ def _latency(report: Report) -> Sheet:
 def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:
     how = figure.label if figure.valid else f"{figure.label}, INVALID: {figure.why_invalid}"
     value = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] {figure.unit}"
-    return (figure.model, figure.device, figure.runtime, str(figure.threads), figure.quantity, value, how)
+    p90 = f"{figure.p90:.3f} {figure.unit}"
+    return (figure.model, figure.device, figure.runtime, str(figure.threads), value, p90, how)
 
 
 def _verdicts(report: Report) -> Sheet:

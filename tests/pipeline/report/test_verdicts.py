@@ -9,17 +9,22 @@ def figure(device: str, *, low: float, high: float, valid: bool = True) -> Measu
     return MeasurementFacts(
         model="int8 onnx",
         device=device,
+        machine="a machine",
         runtime="onnxruntime 1",
         threads=1,
         quantity="latency",
         unit="ms",
         label="measured",
         value=(low + high) / 2,
+        p90=high,
         low=low,
         high=high,
         samples=100,
+        processes=5,
+        drift=0.0,
         valid=valid,
         why_invalid=None if valid else "busy",
+        made_at="2026-01-01T00:00:00+00:00",
     )
 
 

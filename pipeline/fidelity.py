@@ -1,0 +1,133 @@
+"""The fidelity gate: are the torch program, the ONNX file and the TFLite file the same model?
+
+It passes on what a user feels: both files score as the program does, decide as it does, and keep what their lint was
+promised; int8 files also hold the same scales. How often outputs are equal, and by how many steps of the output's scale
+(LSB) they differ, stands beside it as diagnosis: depth spreads single LSBs, and a large network must not fail for that.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.artifact import Artifact
+from pipeline.batches import split_batches
+from pipeline.checks.graph import Graph, read_graph
+from pipeline.checks.lints import Finding, Promises, lint
+from pipeline.checks.operators import float_operators, fused_graph
+from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales, first_divergence
+from pipeline.task import LoadedTask
+
+SCORE_TOLERANCE = 0.005
+"""Half a point: more than equal models differ by on a thousand samples, less than any user would give away."""
+LEAST_ARGMAX_AGREEMENT = 0.99
+"""One decision in a hundred may fall the other way, where two classes are a step apart."""
+TRACED_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Forms:
+    """A network's three forms: what each answers on the test split, both files, and what each file was promised to be."""
+
+    program: Artifact
+    onnx: Artifact
+    tflite: Artifact
+    onnx_file: Artifact
+    tflite_file: Artifact
+    promises: tuple[Promises, Promises]
+
+
+@dataclass(frozen=True)
+class FileVerdict:
+    """One file against the program: its score, operators that compute in float, its lint's findings."""
+
+    score: float
+    float_ops: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's answer; `why_failed` is empty where it passed."""
+
+    why_failed: tuple[str, ...]
+    scales_equal: bool | None
+    first_divergence: str | None
+    program_score: float
+    onnx: FileVerdict
+    tflite: FileVerdict
+    torch_onnx: OutputComparison
+    torch_tflite: OutputComparison
+    onnx_tflite: OutputComparison
+
+
+def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
+    """Compare the three forms on the test split."""
+    program, onnx, tflite = (_answers(artifact) for artifact in (forms.program, forms.onnx, forms.tflite))
+    scale = _output_scale(forms)
+    graphs = read_graph(forms.onnx_file.file("model.onnx")), read_graph(forms.tflite_file.file("model.tflite"))
+    files = (
+        _file(graphs[0], forms.promises[0], fused_graph(graphs[0].path), task.score(onnx, targets)),
+        _file(graphs[1], forms.promises[1], None, task.score(tflite, targets)),
+    )
+    pairs = (
+        compare_outputs(program, onnx, scale=scale),
+        compare_outputs(program, tflite, scale=scale),
+        compare_outputs(onnx, tflite, scale=scale),
+    )
+    score = task.score(program, targets)
+    scales = None if "none" in (forms.promises[0].int8, forms.promises[1].int8) else compare_scales(*graphs)
+    why = [
+        *_file_failures("ONNX", files[0], pairs[0], score),
+        *_file_failures("TFLite", files[1], pairs[1], score),
+        *(
+            []
+            if scales is None or scales.equal
+            else [f"scales differ: {'; '.join((*scales.only_first, *scales.only_second)[:3])}"]
+        ),
+    ]
+    return Verdict(
+        why_failed=tuple(why),
+        scales_equal=None if scales is None else scales.equal,
+        first_divergence=_divergence(graphs, task) if why else None,
+        program_score=score,
+        onnx=files[0],
+        tflite=files[1],
+        torch_onnx=pairs[0],
+        torch_tflite=pairs[1],
+        onnx_tflite=pairs[2],
+    )
+
+
+def _answers(artifact: Artifact) -> np.ndarray:
+    answers: np.ndarray = np.load(artifact.file("output_0.npy"), allow_pickle=False)[0]
+    return answers
+
+
+def _output_scale(forms: Forms) -> float | None:
+    """The step of the output, as a file that gives integers says it."""
+    ports = [*forms.tflite.facts["ports"], *forms.onnx.facts["ports"]]
+    return next((port["scale"] for port in ports if port["scale"]), None)
+
+
+def _file(graph: Graph, promises: Promises, fused: Graph | None, score: float) -> FileVerdict:
+    float_ops = float_operators(fused or graph)
+    return FileVerdict(score=score, float_ops=len(float_ops), findings=tuple(lint(graph, promises, fused=fused)))
+
+
+def _file_failures(name: str, file: FileVerdict, pair: OutputComparison, score: float) -> Iterator[str]:
+    if abs(file.score - score) > SCORE_TOLERANCE:
+        yield f"{name} scores {file.score:.4f}, the program {score:.4f}: more than {SCORE_TOLERANCE} apart"
+    if pair.argmax_agreement is not None and pair.argmax_agreement < LEAST_ARGMAX_AGREEMENT:
+        yield f"{name} decides as the program on {pair.argmax_agreement:.4f} of the samples: less than {LEAST_ARGMAX_AGREEMENT}"
+    for finding in file.findings:
+        if finding.severity == "error":
+            yield f"{name} breaks a promise, {finding.code} at {finding.where}: {finding.message}"
+
+
+def _divergence(graphs: tuple[Graph, Graph], task: LoadedTask) -> str | None:
+    batch = next(split_batches(task, "validation", batch_size=TRACED_SAMPLES))
+    layer = first_divergence(graphs[0].path, graphs[1].path, [value.numpy() for value in batch.inputs])
+    if layer is None:
+        return None
+    return f"{layer.operator} ({layer.first} in ONNX, {layer.second} in TFLite): equal on {layer.equal:.4f}, up to {layer.max_lsb} LSB"
