@@ -187,7 +187,7 @@ def _measure(model: LiteRt | OnnxRuntime, options: argparse.Namespace) -> dict[s
     model.set(values)
     warmup = _timed(model, options.warmup_seconds, 1, options.max_runs)
     before = _circumstances()
-    switches, cpu, wall = _switches(), time.process_time(), time.perf_counter()
+    switches, ticks, cpu, wall = _switches(), _ticks(), time.process_time(), time.perf_counter()
     samples = _timed(model, options.min_seconds, options.min_runs, options.max_runs)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     digest = hashlib.sha256()
@@ -198,6 +198,7 @@ def _measure(model: LiteRt | OnnxRuntime, options: argparse.Namespace) -> dict[s
         "samples_us": samples,
         "cpu_over_wall": round(cpu / wall, 4),
         "nivcsw": _switches() - switches,
+        "neighbours_busy": _neighbours_busy(ticks, _ticks()),
         "output_sha256": digest.hexdigest(),
         "before": before,
         "after": _circumstances(),
@@ -273,6 +274,28 @@ def _circumstances() -> dict[str, Any]:
         "throttled": _throttled(),
         "loadavg": list(os.getloadavg()),
     }
+
+
+def _neighbours_busy(before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]]) -> float | None:
+    """Return the share of time that the cores beside ours were at work; null where there is none, or nobody says."""
+    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(after)
+    others = [core for core in after if core in before and core not in ours]
+    busy = sum(after[core][0] - before[core][0] for core in others)
+    total = sum(after[core][1] - before[core][1] for core in others)
+    return round(busy / total, 4) if total > 0 else None
+
+
+def _ticks() -> dict[int, tuple[int, int]]:
+    """Return (busy, all) clock ticks of each core since the system started."""
+    try:
+        with open("/proc/stat") as file:  # noqa: PTH123  # a system file
+            fields = [line.split() for line in file if line.startswith("cpu") and not line.startswith("cpu ")]
+    except OSError:
+        return {}
+    counts = {int(field[0][3:]): [int(count) for count in field[1:9]] for field in fields}
+    return {
+        core: (sum(count) - count[3] - count[4], sum(count)) for core, count in counts.items()
+    }  # 3: idle, 4: waiting for a disk
 
 
 def _throttled() -> str | None:

@@ -1,5 +1,6 @@
 """This machine as a device."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,18 @@ def test_a_busy_machine_is_tried_again_and_then_makes_the_measurement_invalid(
     measurement = Host().measure(tmp_path / "m.onnx", QUICK)
 
     assert not measurement.valid
-    assert measurement.why_invalid == "the machine was busy: 1 of 2 processes got as little as 50% of the processor"
+    assert measurement.why_invalid == "the machine was busy in 1 of 2 processes: it got 50% of the processor"
+
+
+def test_busy_neighbours_make_a_measurement_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(neighbours=0.9), model))
+
+    measurement = Host().measure(tmp_path / "m.onnx", QUICK)
+
+    assert (
+        measurement.why_invalid
+        == "the machine was busy in 2 of 2 processes: the other cores were at work 90% of the time"
+    )
 
 
 def test_a_process_disturbed_once_is_replaced_by_one_that_was_not(
@@ -94,10 +106,7 @@ def test_the_runtime_is_known_before_anything_runs(tmp_path: Path) -> None:
     assert Host().runtime(write_onnx(tmp_path / "m.onnx"))[0] == "onnxruntime"
 
 
-def _report(share: float = 1.0, samples: list[float] | None = None) -> str:
-    import json
-
+def _report(share: float = 1.0, samples: list[float] | None = None, neighbours: float | None = None) -> str:
     given = [10.0, 11.0, 12.0] if samples is None else samples
-    return json.dumps(
-        {"samples_us": given, "cpu_over_wall": share, "runtime": "r", "runtime_version": "1", "model_sha256": "0"}
-    )
+    names = {"runtime": "r", "runtime_version": "1", "model_sha256": "0"}
+    return json.dumps({"samples_us": given, "cpu_over_wall": share, "neighbours_busy": neighbours, **names})
