@@ -1,7 +1,8 @@
 """Copies of a model file that also answer what lies inside, so that two files can be compared layer by layer.
 
 The inner tensors become outputs of the file itself, and the runtime runs it as it always does: fused in ONNX Runtime,
-delegated to XNNPACK in LiteRT. (LiteRT's own switch that keeps all tensors shows those of other kernels, or of none.)
+delegated to XNNPACK in LiteRT. One way serves both formats. (LiteRT's `experimental_preserve_all_tensors` gave the same
+values where both were tried, for TFLite alone.)
 """
 
 import struct
