@@ -5,6 +5,7 @@ hostile pickle is refused, not run.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class TeachConfig(TrainingConfig):
 
     teacher: str
     views: int = 0
+    epochs: int = 12
 
 
 def run(inputs: Mapping[str, Artifact], config: TeachConfig, context: Context) -> Facts:
@@ -55,7 +57,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         _refuse_compressed(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A pickle of another protocol: if it is a plain state dict it loads, else it is refused below.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise TaskError(
             f"teacher weights {path}: no safetensors file and no plain state dict ({one_line(error)[:150]}); "

@@ -1,0 +1,145 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.architecture import load_network
+from pipeline.artifact import Artifact
+from pipeline.batches import evaluate
+from pipeline.errors import ModelError, RecipeError, TaskError
+from pipeline.stages import distill, outputs, teach
+from pipeline.task import LoadedTask
+from tests.small_stages import make
+from tests.small_task import Bars, bars, same_weights, weights_of
+
+SETTINGS = {"epochs": 5, "batch_size": 16, "views": 2}
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """Two trained teachers of the small task, with all that they say."""
+    folder, inputs = tmp_path_factory.mktemp("teachers"), {}
+    for name in ("wide", "wider"):
+        network = make(teach.STAGE, bars(), folder / name, teacher=name, epochs=8, batch_size=16)
+        inputs[f"teacher:{name}"] = network
+        for kind, split, views in (("teacher_outputs", "train", 2), ("teacher_validation", "validation", 1)):
+            inputs[f"{kind}:{name}"] = make(
+                outputs.STAGE, bars(), folder / f"{name}.{split}", {"model": network}, split=split, views=views
+            )
+    return inputs
+
+
+def only(inputs: dict[str, Artifact], *names: str) -> dict[str, Artifact]:
+    return {name: inputs[name] for name in names}
+
+
+def distilled(folder: Path, inputs: dict[str, Artifact], task: LoadedTask | None = None, **changed: Any) -> Artifact:
+    return make(distill.STAGE, task or bars(), folder, inputs, **{**SETTINGS, **changed})
+
+
+def test_a_student_learns_from_its_teacher(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    artifact = distilled(tmp_path, only(teachers, "teacher_outputs:wide"))
+
+    assert evaluate(load_network(artifact, bars()), bars()).score == artifact.facts["validation_score"] > 0.9
+
+
+def test_without_teachers_it_is_plain_training(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    alone = distilled(tmp_path / "a", {})
+    unheard = distilled(tmp_path / "b", only(teachers, "teacher_outputs:wide"), soft_weight=0.0)
+
+    assert same_weights(weights_of(load_network(alone, bars())), weights_of(load_network(unheard, bars())))
+
+
+def test_a_given_network_is_trained_further(tmp_path: Path) -> None:
+    first = distilled(tmp_path / "a", {})
+    further = distilled(tmp_path / "b", {"network": first}, epochs=0)
+
+    assert same_weights(weights_of(load_network(first, bars())), weights_of(load_network(further, bars())))
+
+
+def test_unlabelled_data_are_learned_and_judged_by_the_teacher_alone(
+    tmp_path: Path, teachers: dict[str, Artifact]
+) -> None:
+    inputs = only(teachers, "teacher_outputs:wide", "teacher_validation:wide")
+    artifact = distilled(tmp_path, inputs, bars(labelled=False))
+
+    assert artifact.facts["validation_score"] > 0.9
+    assert evaluate(load_network(artifact, bars()), bars()).score > 0.9
+
+
+def test_several_teachers_speak_together(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    both = distilled(tmp_path / "a", only(teachers, "teacher_outputs:wide", "teacher_outputs:wider"))
+    one = distilled(tmp_path / "b", only(teachers, "teacher_outputs:wide"))
+
+    assert both.facts["validation_score"] > 0.9
+    assert not same_weights(weights_of(load_network(both, bars())), weights_of(load_network(one, bars())))
+
+
+def test_hints_change_what_is_learned_and_leave_no_trace_in_the_network(
+    tmp_path: Path, teachers: dict[str, Artifact]
+) -> None:
+    inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
+    plain = distilled(tmp_path / "a", inputs)
+    hinted = distilled(tmp_path / "b", inputs, hint_weight=1.0)
+    named = distilled(tmp_path / "c", inputs, hint_weight=1.0, hint_layers=(("features.0", "features.0"),))
+    weights = [weights_of(load_network(artifact, bars())) for artifact in (plain, hinted, named)]
+
+    assert plain.facts["parameters"] == hinted.facts["parameters"]
+    assert not same_weights(weights[0], weights[1])
+    assert not same_weights(weights[1], weights[2])
+
+
+def test_equal_work_gives_equal_bytes(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
+    one = distilled(tmp_path / "a", inputs, hint_weight=1.0)
+    torch.rand(3)
+    other = distilled(tmp_path / "b", inputs, hint_weight=1.0)
+
+    assert one.digest == other.digest
+
+
+def test_answers_of_other_views_are_refused(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    with pytest.raises(ModelError, match="answered 90 samples in 2 views of seed 0, training shows 90 in 3 of seed 0"):
+        distilled(tmp_path / "a", only(teachers, "teacher_outputs:wide"), views=3)
+
+
+def test_answers_of_another_seed_are_refused(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    with pytest.raises(ModelError, match="in 2 of seed 1"):
+        make(distill.STAGE, bars(), tmp_path, only(teachers, "teacher_outputs:wide"), seed=1, **SETTINGS)
+
+
+def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="has no labels, and no teacher speaks"):
+        distilled(tmp_path, {}, bars(labelled=False))
+
+
+def test_hints_without_a_network_are_an_error(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    with pytest.raises(TaskError, match="no teacher's network was given"):
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), hint_weight=1.0)
+
+
+def test_an_unknown_layer_is_named_with_the_nearest(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
+
+    with pytest.raises(TaskError, match=r"has no layer 'feature.0'; did you mean 'features.0'\?"):
+        distilled(tmp_path, inputs, hint_weight=1.0, hint_layers=(("feature.0", "features.0"),))
+
+
+def test_an_unknown_loss_is_named_with_the_nearest(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    with pytest.raises(RecipeError, match=r"soft_loss = 'soft_target'; known: auto, .*did you mean 'soft_targets'\?"):
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), soft_loss="soft_target")
+
+
+def test_a_student_of_other_classes_is_refused(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    class Fewer(Bars):
+        def student(self) -> torch.nn.Module:
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+
+        def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return output.mean() + 0 * target.sum()
+
+    task = LoadedTask(raw=Fewer(), root=Path(__file__).parent)
+
+    with pytest.raises(TaskError, match=r"answers a batch with \[\[15, 3\]\], its teachers with \[\[15, 4\]\]"):
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), task)

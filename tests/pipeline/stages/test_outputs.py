@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.architecture import save_network
+from pipeline.artifact import Artifact, open_artifact, write_manifest
+from pipeline.batches import predict, split_batches
+from pipeline.errors import ModelError
+from pipeline.recorded_outputs import read_outputs
+from pipeline.stages.outputs import STAGE
+from tests.small_stages import make
+from tests.small_task import Bars, bars
+
+
+def network(folder: Path) -> Artifact:
+    task = bars()
+    folder.mkdir()
+    save_network(task.student(), folder, constructor="student", fresh=task.student())
+    write_manifest(folder, "network", {})
+    return open_artifact(folder)
+
+
+def test_a_network_s_answers_are_those_that_it_gives(tmp_path: Path) -> None:
+    artifact = make(STAGE, bars(), tmp_path / "stage", {"model": network(tmp_path / "net")}, split="test", batch_size=7)
+    (answers,) = read_outputs(artifact)
+
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers[0], predict(bars().student(), bars(), "test"), atol=1e-6)
+
+
+def test_each_view_is_what_training_will_show(tmp_path: Path) -> None:
+    task = bars()
+    artifact = make(
+        STAGE, task, tmp_path / "stage", {"model": network(tmp_path / "net")}, split="train", views=3, seed=5
+    )
+    (answers,) = read_outputs(artifact)
+    student = task.student().eval()
+    for view in range(3):
+        pictures = torch.cat([batch.inputs[0] for batch in split_batches(task, "train", view=view, seed=5)])
+
+        np.testing.assert_allclose(answers[view], student(pictures).detach().numpy(), atol=1e-6)
+    assert artifact.facts["views"] == 3
+    assert artifact.facts["seed"] == 5
+
+
+def test_the_splits_that_judge_are_shown_as_they_are(tmp_path: Path) -> None:
+    model = network(tmp_path / "net")
+    one = make(STAGE, bars(), tmp_path / "a", {"model": model}, split="validation", seed=0)
+    other = make(STAGE, bars(), tmp_path / "b", {"model": model}, split="validation", views=3, seed=1)
+
+    np.testing.assert_array_equal(read_outputs(one)[0], read_outputs(other)[0])
+
+
+def test_equal_work_gives_equal_bytes(tmp_path: Path) -> None:
+    model = network(tmp_path / "net")
+    one, other = (make(STAGE, bars(), tmp_path / name, {"model": model}, split="test") for name in "ab")
+
+    assert one.digest == other.digest
+
+
+def test_a_network_may_have_several_outputs(tmp_path: Path) -> None:
+    class Two(Bars):
+        def student(self) -> torch.nn.Module:
+            return _Two()
+
+    task = bars()
+    task = type(task)(raw=Two(), root=task.root)
+    folder = tmp_path / "net"
+    folder.mkdir()
+    save_network(task.student(), folder, constructor="student", fresh=task.student())
+    write_manifest(folder, "network", {})
+    first, second = read_outputs(make(STAGE, task, tmp_path / "stage", {"model": open_artifact(folder)}, split="test"))
+
+    assert first.shape == (1, 40, 4)
+    assert second.shape == (1, 40)
+
+
+class _Two(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.linear(x.flatten(1)), x.mean((1, 2, 3))
+
+
+def test_a_damaged_file_of_answers_is_one_line(tmp_path: Path) -> None:
+    artifact = make(STAGE, bars(), tmp_path / "stage", {"model": network(tmp_path / "net")}, split="test")
+    (artifact.path / "output_0.npy").write_bytes(b"rubbish")
+
+    with pytest.raises(ModelError, match="can't be read"):
+        read_outputs(artifact)
