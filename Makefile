@@ -28,7 +28,7 @@ lint: .venv/with-test
 	$(BIN)/check-wheel-contents --ignore W009 build/wheel
 
 bench: .venv/with-test
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python tests/benchmarks/bench.py
 
 clean:
 	rm -rf .venv build .edgepress
