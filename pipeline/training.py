@@ -107,16 +107,20 @@ def train(
     on_step: OnStep | None = None,
     extra: nn.Module | None = None,
     span: tuple[float, float] = (0.0, 1.0),
+    first_epoch: int = 0,
     stage: str = "training",
 ) -> TrainingResult:
     """Train a network in place; it ends with its best weights, in eval mode.
 
     `extra` is what the loss owns and is trained along (adapters); `span` is the part of the learning rate's schedule that
-    this training covers, so that several in a row share one; `scratch` must be this training's own.
+    this training covers, so that several in a row share one, and `first_epoch` the number of epochs before it, so that its
+    batches follow on theirs; `scratch` must be this training's own.
     """
     judge = evaluate or (lambda network: evaluate_by_task(network, task))
     with conditions(threads=config.threads, deterministic=config.deterministic, accelerator=config.accelerator):
-        loop = _Loop(module, loss_of_batch, config, task=task, seed=seed, extra=extra, span=span, stage=stage)
+        loop = _Loop(
+            module, loss_of_batch, config, task, seed, extra=extra, span=span, first_epoch=first_epoch, stage=stage
+        )
         loop.resume(scratch / CHECKPOINT)
         if loop.best is None:
             loop.keep(judge(module), epoch=0)
@@ -168,6 +172,7 @@ class _Loop:
     seed: int
     extra: nn.Module | None
     span: tuple[float, float]
+    first_epoch: int
     stage: str
     epoch: int = 0
     step: int = 0
@@ -198,7 +203,7 @@ class _Loop:
         self.module.train()
         return training_batches(
             self.task,
-            epoch=self.epoch,
+            epoch=self.first_epoch + self.epoch,
             seed=self.seed,
             batch_size=self.config.batch_size,
             views=self.config.views,
@@ -207,7 +212,7 @@ class _Loop:
 
     def take(self, batch: Batch) -> None:
         """Take one step down the gradient."""
-        torch.manual_seed(derive(self.seed, "step", self.step))
+        torch.manual_seed(derive(self.seed, "step", self.first_epoch * self.steps_an_epoch + self.step))
         rate = learning_rate(self.step, self.total, self.config, span=self.span)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -320,7 +325,7 @@ class _Loop:
         """A checkpoint of other settings, or of another network, does not count."""
         shapes = {name: list(value.shape) for name, value in self.module.named_parameters()}
         settings = self.config.model_dump(mode="json")
-        return text_fingerprint(json.dumps([settings, self.seed, self.span, shapes], sort_keys=True))
+        return text_fingerprint(json.dumps([settings, self.seed, self.span, self.first_epoch, shapes], sort_keys=True))
 
     def _checked(self, loss: float, rate: float) -> float:
         if not math.isfinite(loss):
