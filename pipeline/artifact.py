@@ -10,11 +10,14 @@ An artifact folder has `artifact.json` (`{"schema": 1, "kind": ..., "facts": {..
 | costs | `costs.json`: what a layer shape costs on a device |
 | onnx, tflite | `model.onnx`, `model.tflite` |
 
-The digest is the sha256 of the sorted lines "relative path, size, sha256 of the content". Nothing here imports torch.
+The digest is the sha256 of "sha256 of the content, size, relative path" of each file, in the paths' order. Nothing here
+imports torch.
 """
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,25 +70,30 @@ def open_artifact(folder: Path) -> Artifact:
     """Read an artifact's folder and digest every byte of it; ModelError when it isn't one."""
     try:
         text = _bounded_text(folder / MANIFEST)
-        manifest = json.loads(text, parse_constant=_refuse_constant)
-        kind, facts = manifest["kind"], manifest["facts"]
+        manifest = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        schema, kind, facts = manifest["schema"], manifest["kind"], manifest["facts"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{folder} is no artifact: {MANIFEST} can't be read ({error}); give an artifact's folder"
         ) from error
-    if kind not in KINDS or not isinstance(facts, dict):
-        raise ModelError(f"{folder} is no artifact: kind {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
-    return Artifact(digest=digest_of(folder), kind=kind, path=folder, facts=facts)
+    if schema != 1 or kind not in KINDS or not isinstance(facts, dict):
+        raise ModelError(
+            f"{folder} is no artifact: kind {str(kind)[:40]!r} of schema {str(schema)[:40]!r}; "
+            f"known: {', '.join(KINDS)} of schema 1"
+        )
+    try:
+        return Artifact(digest=digest_of(folder), kind=kind, path=folder, facts=facts)
+    except OSError as error:
+        raise ModelError(f"artifact {folder} can't be read ({error}); run the recipe again") from error
 
 
 def digest_of(folder: Path) -> str:
-    """Return the sha256 over the folder's sorted "relative path, size, sha256" lines."""
-    lines = [
-        f"{path.relative_to(folder).as_posix()} {path.stat().st_size} {file_digest(path)}"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Return the sha256 over "sha256, size, relative path" of the folder's files, in the paths' order."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        line = f"{file_digest(path)} {path.stat().st_size} {path.relative_to(folder).as_posix()}\0"
+        digest.update(os.fsencode(line))
+    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -100,6 +108,8 @@ def canonical_json(value: object) -> str:
 
 
 def _bounded_text(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError("no such file")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise ValueError(f"larger than {MAX_MANIFEST_BYTES} bytes")
     return path.read_text(encoding="utf-8")
@@ -107,3 +117,10 @@ def _bounded_text(path: Path) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
