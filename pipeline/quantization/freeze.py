@@ -1,0 +1,217 @@
+"""Freeze: from a float module to a program whose int8 numbers are fixed, and back from what was saved.
+
+    prepared = prepare(module, example_inputs, rules)      # fake-quantised, trainable
+    calibrate(prepared, batches)                           # ranges only
+    freeze_ranges(prepared)                                # for the last epochs of training
+    save_quantized(prepared, folder)                       # weights, ranges, rules: no pickle
+    frozen = freeze(prepared)                              # quantize / dequantize ops with constant scales
+
+The frozen program answers exactly as the prepared one. It is never saved: `load_quantized` traces the float module again,
+folds it, prepares it, and loads what was trained, which gives the same program, and the same bytes in the files.
+"""
+
+import copy
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, fx, nn
+
+from pipeline.errors import ModelError
+from pipeline.quantization.fold import fold
+from pipeline.quantization.graph import constant_of
+from pipeline.quantization.program import drop_clamps_that_saturation_does
+from pipeline.quantization.ranges import Method
+from pipeline.quantization.rules import Rules
+from pipeline.quantization.trace import trace
+
+if TYPE_CHECKING:
+    from pipeline.quantization.annotate import FloatLayer
+    from pipeline.quantization.fakequant import Phase
+
+WEIGHTS, DESCRIPTION = "quantized.safetensors", "quantization.json"
+MAX_DESCRIPTION_BYTES = 16 * 2**20
+
+
+class Prepared(nn.Module):
+    """A traced network with fake quantisation: call it, train it, calibrate it."""
+
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        rules: Rules,
+        *,
+        method: Method,
+        float_layers: "tuple[FloatLayer, ...]",
+        example_inputs: tuple[Tensor, ...],
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.rules = rules
+        self.method = method
+        self.float_layers = float_layers
+        self.example_inputs = example_inputs
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Answer as the int8 files will."""
+        return self.graph(*inputs)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # nn.Module's own signature
+        """Switch training on or off: ranges follow the network in training alone."""
+        self.training = mode
+        for quantizer in self.quantizers():
+            quantizer.training = mode
+        return self
+
+    def quantizers(self) -> list[Any]:
+        """Return the fake-quantisers, each once."""
+        from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase  # noqa: PLC0415  # takes seconds to import
+
+        return [module for module in self.graph.modules() if isinstance(module, FakeQuantizeBase)]
+
+    def set_phase(self, phase: "Phase") -> None:
+        """Set what the fake-quantisers do: see `fakequant.Phase`."""
+        for quantizer in self.quantizers():
+            quantizer.phase = phase
+
+
+def prepare(
+    module: nn.Module, example_inputs: tuple[Tensor, ...], rules: Rules, *, ranges: Method = "moving"
+) -> Prepared:
+    """Trace, fold and annotate a float module; the batch stays dynamic. Calibrate what it gives before anything else."""
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e  # noqa: PLC0415  # torchao takes seconds to import
+
+    from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
+
+    graph = fold(trace(module, example_inputs))
+    quantizer = TargetQuantizer(rules, method=ranges)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
+        graph = prepare_qat_pt2e(graph, quantizer)
+    _allow_train_and_eval(graph)
+    prepared = Prepared(graph, rules, method=ranges, float_layers=quantizer.float_layers, example_inputs=example_inputs)
+    prepared.set_phase("calibrate")
+    return prepared
+
+
+def calibrate(prepared: Prepared, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Find the ranges from batches of inputs; afterwards the network rounds, and moving ranges follow it in training."""
+    prepared.set_phase("calibrate")
+    with torch.no_grad():
+        for batch in batches:
+            prepared(*batch)
+    prepared.set_phase("follow" if prepared.method == "moving" else "frozen")
+
+
+def freeze_ranges(prepared: Prepared) -> None:
+    """Keep the ranges as they are from now on."""
+    prepared.set_phase("frozen")
+
+
+def freeze(prepared: Prepared) -> fx.GraphModule:
+    """Return the program with constant scales, as quantize and dequantize ops; `prepared` stays as it is."""
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e  # noqa: PLC0415  # torchao takes seconds to import
+
+    own = copy.deepcopy(prepared).eval()
+    own.set_phase("frozen")
+    _renew_weight_scales(own)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
+        frozen: fx.GraphModule = convert_pt2e(own.graph, fold_quantize=False)
+    _allow_train_and_eval(frozen)
+    drop_clamps_that_saturation_does(frozen)
+    for parameter in frozen.parameters():
+        parameter.requires_grad = False
+    return frozen
+
+
+def save_quantized(prepared: Prepared, folder: Path) -> None:
+    """Write weights after folding, ranges and rules beside the float network's files."""
+    from safetensors.torch import save_file  # noqa: PLC0415  # only where something is saved
+
+    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in _state(prepared).items()}
+    save_file(tensors, folder / WEIGHTS)
+    description = {
+        "schema": 1,
+        "rules": prepared.rules.model_dump(mode="json"),
+        "ranges": prepared.method,
+        "graph": graph_digest(prepared.graph),
+        "float_layers": [
+            {"name": f.name, "operation": f.operation, "reason": f.reason, "formats": list(f.formats)}
+            for f in prepared.float_layers
+        ],
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_quantized(folder: Path, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Prepared:
+    """Build the prepared network again from its float module and what was saved; ModelError where they don't belong together."""
+    from safetensors.torch import load_file  # noqa: PLC0415  # only where something is loaded
+
+    description = _read_description(folder / DESCRIPTION)
+    prepared = prepare(module, example_inputs, Rules.model_validate(description["rules"]), ranges=description["ranges"])
+    if graph_digest(prepared.graph) != description["graph"]:
+        raise ModelError(
+            f"{folder} was quantised from another network, or by another version of torch; run the quantize stage again"
+        )
+    try:
+        state = load_file(folder / WEIGHTS)
+        expected = _state(prepared)
+        if state.keys() != expected.keys() or any(state[name].shape != expected[name].shape for name in state):
+            raise ModelError(f"{folder / WEIGHTS} does not hold this network's tensors; run the quantize stage again")
+    except OSError as error:
+        raise ModelError(f"{folder / WEIGHTS} can't be read ({error}); run the quantize stage again") from error
+    with torch.no_grad():
+        for name, tensor in state.items():
+            expected[name].copy_(tensor)
+    prepared.set_phase("frozen")
+    return prepared.eval()
+
+
+def graph_digest(graph: fx.GraphModule) -> str:
+    """Return the sha256 over a graph's operations and their arguments: what a network computes, without its weights."""
+    lines = [f"{node.op} {node.name} {node.target} {node.args} {node.kwargs}" for node in graph.graph.nodes]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _state(prepared: Prepared) -> dict[str, Tensor]:
+    """Return every tensor that training or calibration may change, each once."""
+    tensors: dict[str, Tensor] = dict(prepared.graph.named_parameters())
+    tensors |= {
+        name: buffer for name, buffer in prepared.graph.named_buffers() if not name.endswith(("_enabled", ".eps"))
+    }
+    return tensors
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise ModelError(f"{path} is larger than {MAX_DESCRIPTION_BYTES} bytes; run the quantize stage again")
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        Rules.model_validate(description["rules"])
+        if description["schema"] != 1 or not isinstance(description["graph"], str):
+            raise ModelError(f"{path} has schema {description['schema']!r}; known: 1; run the quantize stage again")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(
+            f"{path} can't be read ({' '.join(str(error).split())[:200]}); run the quantize stage again"
+        ) from error
+    return description
+
+
+def _allow_train_and_eval(graph: fx.GraphModule) -> None:
+    """Take back torchao's ban on train() and eval(): nothing in a folded graph behaves differently in training."""
+    for name in ("train", "eval"):
+        graph.__dict__.pop(name, None)
+
+
+def _renew_weight_scales(prepared: Prepared) -> None:
+    """Let each weight's fake-quantiser see the weight as it is now."""
+    with torch.no_grad():
+        for node in prepared.graph.graph.nodes:
+            weight = constant_of(prepared.graph, node.args[0]) if node.op == "call_module" else None
+            if weight is not None:
+                prepared.graph.get_submodule(str(node.target))(weight)

@@ -1,0 +1,112 @@
+"""Program: what is done to a frozen program (quantize and dequantize ops with constant scales) on its way into a file.
+
+Each function changes the graph, never an answer: the program gives the same numbers before and after.
+
+Legend: `q` a quantize op, `dq` a dequantize op of torch's `quantized_decomposed`; x [N, C, ...].
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import fx
+
+from pipeline.quantization.graph import add_constant, calls, constant_of, rank_of
+from pipeline.quantization.operations import CLAMPS
+
+# The operators exist once this module is loaded; it is torch's own way of registering them.
+from torch.ao.quantization.fx import _decomposed  # noqa: F401  # isort: skip
+
+aten = torch.ops.aten
+quantized = torch.ops.quantized_decomposed
+QUANTIZES = {quantized.quantize_per_tensor.default, quantized.quantize_per_channel.default}
+DEQUANTIZES = {quantized.dequantize_per_tensor.default, quantized.dequantize_per_channel.default}
+
+
+def is_frozen(graph_module: fx.GraphModule) -> bool:
+    """Tell a frozen int8 program from a float one."""
+    return bool(calls(graph_module, QUANTIZES | DEQUANTIZES))
+
+
+def fold_weights(frozen: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy in which weights lie as int8, without their q: a byte a weight."""
+    own = copy.deepcopy(frozen)
+    for node in calls(own, QUANTIZES):
+        weight = constant_of(own, node.args[0])
+        if weight is not None:
+            with torch.no_grad():
+                settings = [
+                    value if (value := constant_of(own, argument)) is not None else argument
+                    for argument in node.args[1:]
+                ]
+                integers = node.target(weight, *settings)  # type: ignore[operator]  # an operator by `calls`
+            constant = add_constant(own, f"{node.args[0].target}_int8", integers, before=node)  # type: ignore[union-attr]  # a get_attr node
+            node.replace_all_uses_with(constant)
+    own.graph.eliminate_dead_code()
+    own.recompile()
+    return own
+
+
+def take_channels_last(graph_module: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy whose inputs of three and more dimensions are [N, ..., C]."""
+    own = copy.deepcopy(graph_module)
+    for node in [node for node in own.graph.nodes if node.op == "placeholder" and rank_of(node) > 2]:
+        rank = rank_of(node)
+        order = [0, rank - 1, *range(1, rank - 1)]
+        node.meta["val"] = node.meta["val"].permute(0, *range(2, rank), 1)
+        for source in _where_to_turn(node):
+            readers = list(source.users)
+            with own.graph.inserting_after(source):
+                view = own.graph.call_function(aten.permute.default, (source, order))
+            with own.graph.inserting_after(view):  # a copy: exporters write strides out where a pooling sees them
+                turned = own.graph.call_function(
+                    aten.clone.default, (view,), {"memory_format": torch.contiguous_format}
+                )
+            last = _rounded_again(own, turned, source)
+            for reader in readers:
+                reader.replace_input_with(source, last)
+    own.recompile()
+    return own
+
+
+def _where_to_turn(placeholder: fx.Node) -> list[fx.Node]:
+    """Return the nodes after which the axes turn: behind an int8 input's dq, so that integers are turned."""
+    users = list(placeholder.users)
+    if not users or any(user.target not in QUANTIZES for user in users):
+        return [placeholder]
+    return [dq for user in users for dq in user.users]
+
+
+def _rounded_again(graph_module: fx.GraphModule, turned: fx.Node, source: fx.Node) -> fx.Node:
+    """Quantise what was turned as its source was: the kernels take integers on both sides of a permutation."""
+    if source.op == "placeholder":
+        return turned
+    q_settings = source.args[0].args[1:]  # type: ignore[union-attr]  # a dq reads a q
+    with graph_module.graph.inserting_after(turned):
+        q = graph_module.graph.call_function(quantized.quantize_per_tensor.default, (turned, *q_settings))
+    with graph_module.graph.inserting_after(q):
+        return graph_module.graph.call_function(quantized.dequantize_per_tensor.default, (q, *source.args[1:]))
+
+
+def drop_clamps_that_saturation_does(frozen: fx.GraphModule) -> None:
+    """Drop a clamp whose bounds are those of the int8 tensor that it goes into: saturation gives the same numbers."""
+    for node in calls(frozen, CLAMPS):
+        users = list(node.users)
+        if len(users) == 1 and users[0].target is quantized.quantize_per_tensor.default:
+            low, high = _bounds(node)
+            settings: Any = users[0].args[1:5]
+            scale, zero_point, least, most = settings
+            ends = torch.tensor([low, high], dtype=torch.float32)
+            below, above = (torch.round(ends * (1.0 / scale)) + zero_point).tolist()
+            if below <= least and above >= most:
+                node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]  # the clamped tensor
+    frozen.graph.eliminate_dead_code()
+    frozen.recompile()
+
+
+def _bounds(node: fx.Node) -> tuple[float, float]:
+    """Return a clamp's lower and upper bound, infinite where it has none."""
+    if node.target is aten.relu.default:
+        return 0.0, float("inf")
+    low, high = [*node.args[1:], None, None][:2]
+    return float("-inf") if low is None else float(low), float("inf") if high is None else float(high)  # type: ignore[arg-type]  # numbers by aten's schema
