@@ -9,11 +9,13 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from pipeline.artifact import Artifact, canonical_json
+from pipeline.errors import MissingExtraError, StoreError
 from pipeline.fingerprint import text_fingerprint
 from pipeline.plan import Plan, Step
 from pipeline.stage import Context, Progress
@@ -45,11 +47,16 @@ class Outlook:
 def run(plan: Plan, task: LoadedTask, store: Store, *, seed: int, name: str, watch: Watch) -> Iterator[Done]:
     """Make each step that the store lacks, and yield it; `name` is the recipe's, under which `explain` finds the keys."""
     made: dict[str, Done] = {}
-    for step in plan.steps:
-        inputs = {given: made[source].artifact for given, source in step.inputs.items()}
-        made[step.name] = _make(step, inputs, task, store, seed=seed, watch=watch)
-        yield made[step.name]
-    store.remember_plan(name, {done.step.name: done.record.key for done in made.values()})
+    with store.in_use():
+        for step in plan.steps:
+            inputs = {given: made[source].artifact for given, source in step.inputs.items()}
+            made[step.name] = _make(step, inputs, task, store, seed=seed, watch=watch)
+            if not made[step.name].cached:  # a killed run has a last plan too
+                store.remember_plan(name, {**store.last_plan(name), step.name: made[step.name].record.key})
+            yield made[step.name]
+    keys = {done.step.name: done.record.key for done in made.values()}
+    with suppress(StoreError):  # all is made; a read-only store only keeps no last plan
+        store.remember_plan(name, keys)
 
 
 def explain(plan: Plan, task: LoadedTask, store: Store, *, seed: int, name: str) -> Iterator[Outlook]:
@@ -58,17 +65,20 @@ def explain(plan: Plan, task: LoadedTask, store: Store, *, seed: int, name: str)
     known: dict[str, Artifact] = {}
     for step in plan.steps:
         waiting = [given for given, source in step.inputs.items() if source not in known]
-        if waiting:
-            yield Outlook(step.name, cached=False, changed=tuple(f"inputs.{given}" for given in waiting))
-            continue
-        inputs = {given: known[source] for given, source in step.inputs.items()}
+        inputs = {given: known[source] for given, source in step.inputs.items() if given not in waiting}
         parts = key_parts(step, inputs, task, seed=seed)
-        found = store.find(key_of(parts))
+        found = None if waiting else store.find(key_of(parts))
         if found:
             known[step.name] = found[1]
-        before = store.record(last.get(step.name, ""))
-        changed = _differences(before.parts, parts) if before else ("never made",)
-        yield Outlook(step.name, cached=found is not None, changed=() if found else changed or ("damaged or gone",))
+        yield Outlook(step.name, cached=found is not None, changed=() if found else _why(step, parts, last, store))
+
+
+def _why(step: Step, parts: Mapping[str, Any], last: Mapping[str, str], store: Store) -> tuple[str, ...]:
+    """Return what differs from the last run; an input that isn't made yet differs."""
+    before = store.record(last.get(step.name, ""))
+    if before is None:
+        return ("never made",)
+    return _differences(before.parts, parts) or ("damaged or gone",)
 
 
 def key_parts(step: Step, inputs: Mapping[str, Artifact], task: LoadedTask, *, seed: int) -> dict[str, Any]:
@@ -131,7 +141,11 @@ def _constructed_by(step: Step, task: LoadedTask) -> dict[str, str]:
     """A network's artifact names the code that rebuilds it: the same weights in other code are another network."""
     if step.stage.gives not in ("network", "quantized"):
         return {}
-    return {"constructor_code": task.fingerprint(_part("teacher:{teacher}" if step.stage.name == "teach" else "student", step))}
+    return {
+        "constructor_code": task.fingerprint(
+            _part("teacher:{teacher}" if step.stage.name == "teach" else "student", step)
+        )
+    }
 
 
 def _part(part: str, step: Step) -> str:
@@ -153,7 +167,12 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
 
 @cache
 def _version(distribution: str) -> str:
-    return importlib.metadata.version(distribution)
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MissingExtraError(
+            f"{distribution} isn't installed, and a step of this recipe needs it; pip install 'edgepress[compress]'"
+        ) from error
 
 
 def _circumstances() -> dict[str, str]:

@@ -14,7 +14,6 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,15 +21,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from pipeline.artifact import Artifact, Facts, Kind, canonical_json, open_artifact, write_manifest
-from pipeline.errors import ModelError, StoreError
+from pipeline.errors import EdgepressError, ModelError, StoreError
 
 FOLDERS = ("objects", "runs", "scratch", "last", "observations", "locks")
 IN_USE_SECONDS = 3600
-"""What was touched this recently may belong to a run that goes on; `collect_garbage` leaves it."""
+"""What was touched this recently is left by `collect_garbage`, whatever it is asked."""
+
+RUNNING = "running-"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM_SIGNS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "PytorchStreamWriter failed writing",
+)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -63,14 +73,15 @@ class Store:
 
     def find(self, key: str) -> tuple[Record, Artifact] | None:
         """Return what was made under this key, every byte checked; None when it must be made."""
-        record = self.record(key)
-        if record is None:
-            return None
+        with self.troubles():
+            record = self.record(key)
+            # Touched before it is read: what is collected at the same time is either kept or seen as gone.
+            if record is None or not self._touch(self._record_path(key)):
+                return None
         folder = self.root / "objects" / record.digest
-        with suppress(ModelError, FileNotFoundError):
+        with suppress(ModelError):
             artifact = open_artifact(folder)
             if artifact.digest == record.digest:
-                self._touch(self._record_path(key))
                 return record, artifact
         warnings.warn(f"{folder} is damaged or gone: it will be made again", stacklevel=2)
         return None
@@ -84,10 +95,25 @@ class Store:
             return None
 
     @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Tell `collect_garbage`, for the length of a run, to leave what the run makes and finds; killed, it ends too."""
+        path = self.root / "locks" / f"{RUNNING}{time.time_ns()}-{uuid4().hex}.lock"
+        lock = FileLock(path)
+        with suppress(OSError):  # a store that can't be written can't be collected from either
+            lock.acquire()
+        try:
+            yield
+        finally:
+            if lock.is_locked:
+                path.unlink(missing_ok=True)
+                lock.release()
+
+    @contextmanager
     def draft(self) -> Iterator[Path]:
         """Give a folder to write an artifact into; what isn't committed is removed."""
+        folder = self.root / "objects" / f"draft-{uuid4().hex}"
         with self.troubles():
-            folder = Path(tempfile.mkdtemp(prefix="draft-", dir=self.root / "objects"))
+            folder.mkdir()
             try:
                 yield folder
             finally:
@@ -97,7 +123,7 @@ class Store:
         """Move a draft to its place and record it: `record` holds key, parts, seconds and circumstances."""
         with self.troubles():
             write_manifest(draft, kind, facts)
-            for path in draft.rglob("*"):
+            for path in (draft, *draft.rglob("*")):
                 _flush(path)
             artifact = open_artifact(draft)
             place = self.root / "objects" / artifact.digest
@@ -108,16 +134,21 @@ class Store:
     @contextmanager
     def locked(self, key: str) -> Iterator[None]:
         """Hold the step's lock, waiting for whoever has it; the system frees it when its holder dies."""
+        lock = FileLock(self.root / "locks" / f"{key}.lock")
         with self.troubles():
-            lock = FileLock(self.root / "locks" / f"{key}.lock")
-            with lock:
-                yield
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def scratch(self, key: str) -> Iterator[Path]:
         """Give the folder of an unfinished step; it stays until the step is done."""
         folder = self.root / "scratch" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        with self.troubles():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._touch(folder)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -130,74 +161,109 @@ class Store:
             return {}
 
     def remember_plan(self, name: str, keys: Mapping[str, str]) -> None:
-        """Keep the keys, by step, of a recipe's last run."""
-        with self.troubles():
-            write_whole(self.root / "last" / f"{name}.json", canonical_json(dict(keys)))
+        """Keep the keys, by step, of a recipe's last run; what is kept already is not written again."""
+        if self.last_plan(name) != dict(keys):
+            with self.troubles():
+                write_whole(self.root / "last" / f"{name}.json", canonical_json(dict(keys)))
 
     def observe(self, key: str, observation: Mapping[str, Any]) -> None:
-        """Append one measurement."""
+        """Append one measurement, in one piece."""
         line = json.dumps(dict(observation), sort_keys=True, allow_nan=False) + "\n"
-        with self.troubles(), (self.root / "observations" / f"{key}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self.troubles(), (self.root / "observations" / f"{key}.jsonl").open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            torn = file.read(1) not in (b"", b"\n")  # a killed run's last line must not swallow this one
+            file.write(b"\n" * torn + line.encode())
+            os.fsync(file.fileno())
 
     def observations(self, key: str) -> list[dict[str, Any]]:
         """Return the measurements under a key, oldest first; a torn line is left out."""
         path = self.root / "observations" / f"{key}.jsonl"
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        for line in path.read_bytes().splitlines() if path.exists() else ():
             with suppress(ValueError):
                 found.append(json.loads(line))
-        return found
+        return [observation for observation in found if isinstance(observation, dict)]
 
     def collect_garbage(self, keep_days: float) -> Freed:
-        """Remove what no run of the last `keep_days` days made or used, and say how much that was."""
-        horizon = time.time() - max(keep_days * 86400, IN_USE_SECONDS)
+        """Remove what no run of the last `keep_days` days made or used, and say how much that was.
+
+        What a run that goes on has made or found is left, however long ago that was.
+        """
         with self.troubles():
+            idle = min(time.time() - IN_USE_SECONDS, self._oldest_run())
+            horizon = min(time.time() - keep_days * 86400, idle)
             for path in (self.root / "runs").glob("*.json"):
                 self._forget(path, horizon)
             kept = {record.digest for path in (self.root / "runs").glob("*.json") if (record := self.record(path.stem))}
-            idle = time.time() - IN_USE_SECONDS
-            folders = [*(self.root / "objects").iterdir(), *(self.root / "scratch").iterdir()]
-            doomed = [path for path in folders if path.name not in kept and path.stat().st_mtime < idle]
-            freed = Freed(len(doomed), sum(_size_bytes(path) for path in doomed))
-            for path in doomed:
-                shutil.rmtree(path, ignore_errors=True)
-            return freed
+            objects = [path for path in (self.root / "objects").iterdir() if path.name not in kept]
+            removed = [_remove(path, idle) for path in objects]
+            removed += [_remove(path, horizon) for path in (self.root / "scratch").iterdir()]
+            removed += [_remove(path, idle) for folder in ("runs", "last") for path in (self.root / folder).glob(".*")]
+            sizes = [size for size in removed if size is not None]
+            return Freed(len(sizes), sum(sizes))
+
+    def _oldest_run(self) -> float:
+        """Return when the oldest run that still goes on began; a run that was killed has lost its lock."""
+        starts = [time.time()]
+        for path in (self.root / "locks").glob(f"{RUNNING}*.lock"):
+            try:
+                with FileLock(path, timeout=0):
+                    path.unlink(missing_ok=True)
+            except Timeout:
+                starts.append(int(path.name.removeprefix(RUNNING).partition("-")[0]) / 1e9 - 1)
+        return min(starts)
 
     @contextmanager
     def troubles(self) -> Iterator[None]:
         """Turn what a file system refuses into a StoreError that says what to do."""
         try:
             yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except EdgepressError:
+            raise
+        except Exception as error:
+            if _no_room(error):
                 raise StoreError(
                     f"the disk of {self.root} is full; nothing finished is lost: free some space (`edgepress gc`), then run again"
                 ) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if isinstance(error, OSError) and error.errno in REFUSED and self._holds(error.filename):
                 raise StoreError(
-                    f"{self.root} can't be written ({error.strerror}); name another store in EDGEPRESS_STORE"
+                    f"{self.root} can't be written or read ({error.strerror}); name another store in EDGEPRESS_STORE"
                 ) from error
             raise
 
+    def _holds(self, name: object) -> bool:
+        """Say whether a file is the store's: what a stage reads elsewhere is no trouble of the store."""
+        return isinstance(name, str) and Path(name).absolute().is_relative_to(self.root.absolute())
+
     def _forget(self, path: Path, horizon: float) -> None:
         with suppress(Timeout), FileLock(self.root / "locks" / f"{path.stem}.lock", timeout=0):
-            if path.stat().st_mtime < horizon:
-                path.unlink()
+            _remove(path, horizon)
 
     def _move(self, draft: Path, place: Path) -> None:
-        if place.exists():
+        """Give a draft its name, unless what bears it already is whole; a damaged one makes room."""
+        if self._touch(place):
             with suppress(ModelError):
                 if open_artifact(place).digest == place.name:
-                    self._touch(place)
                     return
-            shutil.rmtree(place)
-        draft.rename(place)
+            place.rename(place.with_name(f"damaged-{uuid4().hex}"))
+        try:
+            draft.rename(place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run gave the same bytes that name just now
+                raise
         _flush(place.parent)
 
-    def _touch(self, path: Path) -> None:
-        with suppress(PermissionError):  # a read-only store still answers
+    def _touch(self, path: Path) -> bool:
+        """Mark a path as used now; False when it is gone."""
+        try:
             os.utime(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno not in REFUSED:  # a read-only store still answers
+                raise
+        return True
 
     def _record_path(self, key: str) -> Path:
         return self.root / "runs" / f"{key}.json"
@@ -205,7 +271,7 @@ class Store:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it holds all of the text or what it held before."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         draft.write_text(text + "\n", encoding="utf-8")
         _flush(draft)
@@ -228,5 +294,29 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _no_room(error: BaseException) -> bool:
+    """Say whether a full disk is behind an error; torch and safetensors tell it in their own ways."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return True
+    told = any(sign in str(error) for sign in NO_ROOM_SIGNS)
+    return told or (error.__cause__ is not None and _no_room(error.__cause__))
+
+
+def _remove(path: Path, horizon: float) -> int | None:
+    """Remove what nobody touched since `horizon` and return its size in bytes, or None.
+
+    It is renamed first and looked at again, so that whoever touches it at the same time either finds it kept or gone.
+    """
+    aside = path.with_name(f".collected-{uuid4().hex}")
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime >= horizon:
+            return None
+        path.rename(aside)
+        if aside.stat().st_mtime >= horizon:
+            with suppress(OSError):  # made anew meanwhile: what is aside goes next time
+                aside.rename(path)
+            return None
+        size_bytes = sum(file.stat().st_size for file in (aside, *aside.rglob("*")) if file.is_file())
+        shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+        return size_bytes
+    return None

@@ -1,0 +1,147 @@
+"""The store under real trouble: killed writers, no room, files that can only be read."""
+
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifact import digest_of
+from pipeline.errors import StoreError
+from pipeline.store import Store
+from tests.small_store import WRITER, age, commit, line_of, python
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_a_killed_writer_never_leaves_a_damaged_store(store: Store) -> None:
+    """Kill it at 20 random moments; all that it said it made is there, and all that is there is whole."""
+    chance = random.Random(0)  # noqa: S311 - moments, no secrets
+    said: list[str] = []
+    for kill in range(20):
+        with python(WRITER, store.root, kill * 1_000_000) as process:
+            said += [line_of(process) for _ in range(chance.randint(1, 8))]
+            until = time.perf_counter() + chance.random() * 0.01
+            while time.perf_counter() < until:
+                pass
+            process.kill()
+
+    objects = [path for path in (store.root / "objects").iterdir() if not path.name.startswith("draft-")]
+    assert [path.name for path in objects if digest_of(path) != path.name] == []
+    assert [key for key in said if store.find(key) is None] == []
+    assert [path.name for path in (store.root / "runs").glob("*.json") if store.record(path.stem) is None] == []
+
+
+def test_what_a_killed_writer_left_is_collected(store: Store) -> None:
+    with python(WRITER, store.root, 0) as process:
+        keys = [line_of(process) for _ in range(3)]
+        process.kill()
+    (store.root / "objects" / "draft-killed").mkdir()
+    (store.root / "runs" / ".key.json.killed").touch()
+    for name in ("objects/draft-killed", "runs/.key.json.killed"):
+        age(store.root / name, 1)
+
+    store.collect_garbage(keep_days=14)
+
+    assert not (store.root / "objects" / "draft-killed").exists()
+    assert not (store.root / "runs" / ".key.json.killed").exists()
+    assert [key for key in keys if store.find(key) is None] == []
+
+
+class TestNoRoom:
+    """/dev/full refuses every byte as a full disk does, on any Linux and without rights."""
+
+    @pytest.mark.parametrize("name", ["costs.json", "artifact.json"])
+    def test_a_full_disk_is_one_line_and_nothing_finished_is_lost(self, store: Store, name: str) -> None:
+        commit(store, "before")
+        with pytest.raises(StoreError, match=r"is full; nothing finished is lost: free some space") as caught:
+            self._fill(store, name)
+
+        assert "\n" not in str(caught.value)
+        assert store.find("before") is not None
+        assert store.find("k") is None
+        assert [path.name for path in (store.root / "objects").glob("draft-*")] == []
+        assert (store.root / "scratch" / "k" / "checkpoint").exists()
+        assert commit(store, "k") is not None
+
+    def _fill(self, store: Store, name: str) -> None:
+        with store.draft() as out, store.scratch("k") as scratch:
+            (scratch / "checkpoint").touch()
+            (out / name).symlink_to("/dev/full")
+            (out / "costs.json").write_text("x" * 100_000, encoding="utf-8")
+            store.commit(out, "costs", {}, {"key": "k", "parts": {}, "seconds": 0.0, "circumstances": {}})
+
+    def test_a_library_that_tells_of_a_full_disk_in_its_own_words_is_understood(self, store: Store) -> None:
+        with pytest.raises(StoreError, match="nothing finished is lost"):
+            self._save_a_network(store)
+
+    def _save_a_network(self, store: Store) -> None:
+        from safetensors.torch import save_file
+        from torch import zeros
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with store.draft() as out:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+            try:
+                save_file({"x": zeros(100_000)}, out / "weights.safetensors")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    def test_a_record_that_finds_no_room_leaves_the_old_one_whole(self, store: Store) -> None:
+        store.remember_plan("digits", {"teach": "a" * 64})
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(StoreError, match="nothing finished is lost"):
+                store.remember_plan("digits", {"teach": "b" * 64, "prune": "c" * 64})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        assert store.last_plan("digits") == {"teach": "a" * 64}
+        assert [path.name for path in (store.root / "last").iterdir()] == ["digits.json"]
+
+
+def test_a_store_that_cannot_be_written_still_answers_and_says_so_when_it_must_write(tmp_path: Path) -> None:
+    """As the user `nobody` where the tests run as root, since root may write everywhere."""
+    script = """
+import os, sys
+from pathlib import Path
+from pipeline.store import Store
+if os.getuid() == 0:
+    os.setegid(65534)
+    os.seteuid(65534)
+from pipeline.errors import StoreError
+store = Store(Path(sys.argv[1]))
+with store.in_use():
+    print(store.find("k") is not None)
+for attempt in (lambda: store.locked("k").__enter__(), lambda: store.draft().__enter__(),
+                lambda: store.remember_plan("digits", {"teach": "x"}), lambda: store.scratch("k").__enter__(),
+                lambda: store.observe("k", {})):
+    try:
+        attempt()
+        print("written")
+    except StoreError as error:
+        print(error)
+"""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    store = Store(tmp_path / "store")
+    commit(store, "k")
+    paths = [store.root, *store.root.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        with python(script, store.root) as process:
+            said = process.communicate()[0].splitlines()
+    finally:
+        for path in paths:
+            path.chmod(0o755)
+
+    assert said[0] == "True"
+    refused = f"{store.root} can't be written or read (Permission denied); name another store in EDGEPRESS_STORE"
+    assert said[1:] == [refused] * 5
