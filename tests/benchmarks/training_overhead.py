@@ -1,13 +1,15 @@
 """What the training loop costs over a bare PyTorch loop: same network, same batches, same steps.
 
-The bare loop is what one would write by hand: fetch, forward, loss, backward, clip, step. Epochs of the two alternate, so
-that a busy machine hits both; the medians and their ratio are printed. `python tests/benchmarks/training_overhead.py [EPOCHS]`.
+The bare loop is what one would write by hand: fetch, forward, loss, backward, clip, step. Epochs of the two alternate, so that
+a busy machine hits both. Printed are the median CPU time of a step of either, their ratio, and what a training costs once
+(set-up, checkpoints). `python tests/benchmarks/training_overhead.py [EPOCHS]`.
 """
 
 import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -22,22 +24,25 @@ from pipeline.training import TrainingConfig, train
 CONFIG = TrainingConfig(epochs=1, batch_size=64)
 
 
-def bare_epoch(task: LoadedTask) -> float:
-    """Return the CPU seconds of one epoch by hand."""
+def bare_epoch(task: LoadedTask) -> tuple[list[float], float]:
+    """Return the CPU seconds of each step of an epoch by hand, and of all of it."""
+    begin = time.process_time()
     module = resnet8().train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=CONFIG.learning_rate)
-    begin = time.process_time()
+    starts = []
     for batch in training_batches(task, epoch=0, seed=0, batch_size=CONFIG.batch_size):
+        starts.append(time.process_time())
         loss = task.loss(module(*batch.inputs), batch.targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(module.parameters(), CONFIG.clip_norm)
         optimizer.step()
-    return time.process_time() - begin
+    return differences(starts), time.process_time() - begin
 
 
-def our_epoch(task: LoadedTask) -> float:
-    """Return the CPU seconds of one epoch in the product's loop: set-up, checkpoints and progress included."""
+def our_epoch(task: LoadedTask) -> tuple[list[float], float]:
+    """Return the CPU seconds of each step of an epoch in the product's loop, and of all of it."""
+    starts = []
     with tempfile.TemporaryDirectory() as folder:
         begin = time.process_time()
         train(
@@ -49,8 +54,14 @@ def our_epoch(task: LoadedTask) -> float:
             scratch=Path(folder),
             progress=say,
             evaluate=lambda _: Evaluation(0.0, 0.0),
+            on_step=lambda _step, _total: starts.append(time.process_time()),
         )
-        return time.process_time() - begin
+        return differences(starts), time.process_time() - begin
+
+
+def differences(starts: list[float]) -> list[float]:
+    """Return the time from each step's start to the next's."""
+    return [later - earlier for earlier, later in pairwise(starts)]
 
 
 def say(progress: Progress) -> None:
@@ -59,17 +70,21 @@ def say(progress: Progress) -> None:
 
 
 def main(epochs: int) -> None:
-    """Print both medians and their ratio."""
+    """Print the medians, their ratio and the fixed cost."""
     torch.set_num_threads(1)
     task = LoadedTask(raw=digits.task, root=Path(digits.__file__).parent)
-    bare_epoch(task)
-    our_epoch(task)  # both warm: imports, kernels, pages
-    pairs = [(bare_epoch(task), our_epoch(task)) for _ in range(epochs)]
-    bare, ours = (statistics.median(values) for values in zip(*pairs, strict=True))
-    ratio = statistics.median(our / hand for hand, our in pairs)
+    our_epoch(task)  # warm: imports, kernels, pages
+    steps: tuple[list[float], list[float]] = ([], [])
+    once: list[float] = []
+    for _ in range(epochs):
+        for number, epoch in enumerate((bare_epoch, our_epoch)):
+            taken, total = epoch(task)
+            steps[number].extend(taken)
+        once.append(total - sum(taken) - statistics.median(taken))
+    bare, ours = statistics.median(steps[0]), statistics.median(steps[1])
     sys.stdout.write(
-        f"training overhead: bare loop {bare:.2f} s, ours {ours:.2f} s an epoch (CPU time, median of {epochs}), "
-        f"median ratio {ratio:.3f}\n"
+        f"training overhead: bare loop {bare * 1e3:.1f} ms a step, ours {ours * 1e3:.1f} ms, ratio {ours / bare:.3f} "
+        f"(CPU time, medians of {len(steps[0])} steps); {statistics.median(once):.2f} s once a training\n"
     )
 
 
