@@ -5,6 +5,7 @@ torch's switches. Ctrl-C waits for the end of a step, where a checkpoint is whol
 """
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from pipeline.errors import TrainingError
@@ -38,6 +40,21 @@ def conditions(*, threads: int, deterministic: bool, accelerator: str) -> Iterat
             torch.backends.cudnn.benchmark = benchmark
             torch.use_deterministic_algorithms(strict, warn_only=warns)
             memory.fill_uninitialized_memory = fills
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the generators that networks are drawn from, and leave them as they were."""
+    plain, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from either
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - as above
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(arrays)  # noqa: NPY002 - as above
 
 
 @contextmanager

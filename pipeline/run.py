@@ -127,6 +127,7 @@ def _compute(
     seed: int,
     watch: Watch,
 ) -> Artifact:
+    task.rehearse()
     key = key_of(parts)
     start = time.perf_counter()
     with store.draft() as out, store.scratch(key) as scratch:

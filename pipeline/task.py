@@ -10,7 +10,7 @@ them. A split without targets gives `(input, None)`: then the teacher's outputs 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -20,13 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.artifact import file_digest
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
+from pipeline.reproducible import seeded
 
 T = TypeVar("T")
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-PARTS = ("data.train", "data.validation", "data.test", "student", "teachers", "loss", "score", "augment", "collate")
+PARTS = (
+    *("data.train", "data.validation", "data.test", "student", "teachers"),
+    *("loss", "score", "augment", "collate", "labels", "preprocessing"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,10 @@ class LoadedTask:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, or nothing."""
-        return tuple(getattr(self.raw, "labels", ()))
+        labels = getattr(self.raw, "labels", ())
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+            raise TaskError(f"task {self.name!r}: labels = {labels!r:.60}; give a list of texts, one a class")
+        return tuple(labels)
 
     @property
     def preprocessing(self) -> Mapping[str, str]:
@@ -138,15 +146,43 @@ class LoadedTask:
             )
         inputs: dict[str, list[str]] = {}
         digests: dict[str, str] = {}
+        shapes: dict[Any, str] = {}
         for name in SPLITS:
-            if len(splits[name]) == 0:
-                raise TaskError(f"task {self.name!r}: the {name} split is empty; give it at least one sample")
-            samples = [self.sample(splits[name], name, index) for index in range(len(splits[name]))]
-            inputs[name] = [sample_fingerprint(given) for given, _ in samples]
-            targets = (sample_fingerprint(target) for _, target in samples)
+            inputs[name], targets = self._digest(splits[name], name, shapes)
             digests[name] = text_fingerprint(*inputs[name], *targets)
         self._refuse_overlap(inputs)
         return splits, digests
+
+    def _digest(self, split: Split, name: str, shapes: dict[Any, str]) -> tuple[list[str], list[str]]:
+        """Digest a split's inputs and targets, one sample after the other; `shapes` are those seen so far, and where."""
+        count = self._ask(f"len(data().{name})", lambda: len(split))
+        if count == 0:
+            raise TaskError(f"task {self.name!r}: the {name} split is empty; give it at least one sample")
+        inputs, targets, unlabelled = [], [], 0
+        for index in range(count):
+            given, target = self.sample(split, name, index)
+            shapes.setdefault(self._ask(f"data().{name}[{index}]", partial(_shapes, given)), f"{name}[{index}]")
+            inputs.append(sample_fingerprint(given))
+            targets.append(sample_fingerprint(target))
+            unlabelled += target is None
+        self._refuse_mixtures(name, shapes, unlabelled, count)
+        if sample_fingerprint(self.sample(split, name, 0)[0]) != inputs[0]:
+            raise TaskError(
+                f"task {self.name!r}: data().{name}[0] gives another input each time; put what is random into augment(sample, seed)"
+            )
+        return inputs, targets
+
+    def _refuse_mixtures(self, name: str, shapes: Mapping[Any, str], unlabelled: int, count: int) -> None:
+        if 0 < unlabelled < count:
+            raise TaskError(
+                f"task {self.name!r}: {unlabelled} of the {name} split's {count} samples have no target; label all of it or nothing"
+            )
+        if len(shapes) > 1 and not hasattr(self.raw, "collate"):
+            (one, where), (other, elsewhere) = list(shapes.items())[:2]
+            raise TaskError(
+                f"task {self.name!r}: the input data().{where} has shape {one}, data().{elsewhere} {other}; "
+                "give inputs of one shape, or a collate()"
+            )
 
     def _refuse_overlap(self, inputs: Mapping[str, list[str]]) -> None:
         """A sample that stands in two splits makes the score a lie."""
@@ -172,13 +208,29 @@ class LoadedTask:
         values = [self.sample(split, name, index)[1] for index in range(len(split))]
         if any(value is None for value in values):
             return None
-        return np.stack([np.asarray(value) for value in values])
+        return self._ask(f"stacking the {name} targets", lambda: np.stack([np.asarray(value) for value in values]))
 
     def example(self, batch_size: int = 2) -> tuple[Tensor, ...]:
         """Return the first inputs of the validation split as a network takes them: tensors [batch_size, ...]."""
         split = self.splits.validation
         samples = [self.sample(split, "validation", index % len(split)) for index in range(batch_size)]
-        return as_arguments(self.collate([(inputs, 0) for inputs, _ in samples])[0])
+        labelled = all(target is not None for _, target in samples)
+        batch = self.collate(samples if labelled else [(inputs, 0) for inputs, _ in samples])
+        return as_arguments(self._ask("the result of collate", lambda: batch[0]))
+
+    def rehearse(self) -> None:
+        """Try the student, and the loss where there are labels, on two samples, once: a mistake shows before the work begins."""
+        if self.cache.setdefault("rehearsed", "no") == "yes":
+            return
+        split = self.splits.train
+        samples = [self.sample(split, "train", index % len(split)) for index in range(2)]
+        student, arguments = self.student().eval(), self.example()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            outputs = self._ask(f"student()(inputs {_told(arguments)})", lambda: student(*arguments))
+            if all(target is not None for _, target in samples):
+                targets = self._ask("the result of collate", lambda: self.collate(samples)[1])
+                self.loss(outputs, targets)
+        self.cache["rehearsed"] = "yes"
 
     def student(self) -> nn.Module:
         """Build the student as the task's seed makes it; the same module on every call."""
@@ -186,10 +238,26 @@ class LoadedTask:
 
     def teachers(self) -> Mapping[str, Teacher]:
         """Return the teachers by name; none where the task has no `teachers`."""
+        return self._teachers
+
+    @cached_property
+    def _teachers(self) -> Mapping[str, Teacher]:
         found = self._ask("teachers", self.raw.teachers) if hasattr(self.raw, "teachers") else {}
         if not isinstance(found, dict) or not all(isinstance(teacher, Teacher) for teacher in found.values()):
             raise TaskError(f"task {self.name!r}: teachers() must return a dict of pipeline.Teacher by name")
-        return found
+        return {str(name): self._found(str(name), teacher) for name, teacher in found.items()}
+
+    def _found(self, name: str, teacher: Teacher) -> Teacher:
+        """A teacher's weights lie where the task's file says, seen from its folder."""
+        if teacher.weights is None:
+            return teacher
+        weights = self.root / teacher.weights
+        if not weights.is_file():
+            raise TaskError(
+                f"task {self.name!r}: no file {weights}, the weights of teacher {name!r}; "
+                "name a safetensors file or a state dict, or leave weights out to train it"
+            )
+        return Teacher(teacher.network, weights)
 
     def teacher(self, name: str) -> nn.Module:
         """Build one teacher's network, untrained."""
@@ -211,7 +279,7 @@ class LoadedTask:
 
     def score(self, outputs: Any, targets: Any) -> float:
         """Return the user's judgement of outputs against targets, a finite number."""
-        value = float(self._ask("score", lambda: self.raw.score(outputs, targets)))
+        value = self._ask("score", lambda: float(self.raw.score(outputs, targets)))
         if not np.isfinite(value):
             raise TaskError(f"task {self.name!r}: score() gave {value}; it must be a finite number")
         return value
@@ -241,23 +309,32 @@ class LoadedTask:
         if part.startswith("data."):
             return self._data[1][part.removeprefix("data.")]
         if part == "student":
-            return text_fingerprint(network_fingerprint(self.student()), code_fingerprint(self.raw.student, self.root))
+            return self._network_fingerprint("student()", self.student, self.raw.student)
         if part == "teachers":
             return text_fingerprint(*(self.fingerprint(f"teacher:{name}") for name in self.teachers()))
         if part.startswith("teacher:"):
             return self._teacher_fingerprint(part.removeprefix("teacher:"))
-        function = getattr(self.raw, part, None)
-        return code_fingerprint(function, self.root) if function else "default"
+        code = code_fingerprint(getattr(self.raw, part), self.root) if hasattr(self.raw, part) else "default"
+        # The direction decides which weights are kept; the metric's name changes nothing.
+        return text_fingerprint(code, str(self.metric.higher_is_better)) if part == "score" else code
 
     def _teacher_fingerprint(self, name: str) -> str:
-        teacher = self.teachers()[name]
-        network = network_fingerprint(self.teacher(name))
-        weights = sample_fingerprint(teacher.weights.read_bytes()) if teacher.weights else "untrained"
-        return text_fingerprint(name, network, code_fingerprint(teacher.network, self.root), weights)
+        what = f"teachers()[{name!r}].network"
+        network = self._network_fingerprint(what, lambda: self.teacher(name), self.teachers()[name].network)
+        weights = self.teachers()[name].weights
+        return text_fingerprint(name, network, file_digest(weights) if weights else "untrained")
+
+    def _network_fingerprint(self, what: str, build: Callable[[], nn.Module], constructor: Any) -> str:
+        """Two builds must agree: weights that differ each time would never be found again."""
+        network, again = network_fingerprint(build()), network_fingerprint(build())
+        if network != again:
+            raise TaskError(
+                f"task {self.name!r}: {what} builds other weights each time; draw them from torch, numpy or random, which are seeded"
+            )
+        return text_fingerprint(network, code_fingerprint(constructor, self.root))
 
     def _build(self, what: str, constructor: Callable[[], nn.Module]) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             module = self._ask(what, constructor)
         if not isinstance(module, nn.Module):
             raise TaskError(f"task {self.name!r}: {what} gave a {type(module).__name__}; return a torch.nn.Module")
@@ -289,10 +366,21 @@ def users_frame(error: BaseException, root: Path) -> str:
     frame, found = error.__traceback__, ""
     while frame is not None:
         code = frame.tb_frame.f_code
-        if Path(code.co_filename).is_relative_to(root):
+        if Path(code.co_filename).is_relative_to(root) and "site-packages" not in code.co_filename:
             found = f" ({Path(code.co_filename).name}:{frame.tb_lineno} in {code.co_name})"
         frame = frame.tb_next
     return found
+
+
+def _shapes(inputs: Any) -> Any:
+    """Return an input's shape, or the shapes of its parts."""
+    if isinstance(inputs, tuple | list):
+        return tuple(tuple(np.shape(part)) for part in inputs)
+    return tuple(np.shape(inputs))
+
+
+def _told(arguments: tuple[Any, ...]) -> str:
+    return ", ".join(str(tuple(argument.shape)) if isinstance(argument, Tensor) else "?" for argument in arguments)
 
 
 def _shape(value: Any) -> str:

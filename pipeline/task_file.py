@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
@@ -25,7 +25,8 @@ def load_task(reference: str, *, relative_to: Path, seed: int = 0) -> LoadedTask
         public = [name for name in vars(module) if not name.startswith("_")]
         raise TaskError(f"{where} has no {attribute!r}{did_you_mean(attribute, public)}; name the task in it")
     raw = getattr(module, attribute)
-    return _checked(_called(raw, reference, root) if callable(raw) else raw, reference, root=root, seed=seed)
+    made = _called(raw, reference, root) if isinstance(raw, type | FunctionType) else raw
+    return _checked(made, reference, root=root, seed=seed)
 
 
 def wrap_task(raw: Any, *, seed: int = 0) -> LoadedTask:
@@ -47,23 +48,27 @@ def _import(where: str, relative_to: Path) -> tuple[Any, Path]:
         return _import_file(relative_to / where)
     except EdgepressError:
         raise
-    except Exception as error:  # the user's file may raise anything
+    except (Exception, SystemExit) as error:  # the user's file may raise anything
+        root = (relative_to / where).resolve().parent
         raise TaskError(
-            f"task file {where} raised {type(error).__name__}: {one_line(error)}{users_frame(error, relative_to)}"
+            f"task file {where} raised {type(error).__name__}: {one_line(error)}{users_frame(error, root)}"
         ) from error
 
 
 def _package_root(module: ModuleType) -> Path:
     """The folder of the module's outermost package: all of it is the task's source."""
-    depth = module.__name__.count(".")
-    return Path(str(module.__file__)).resolve().parents[depth - 1 if depth else 0]
+    outermost = sys.modules[module.__name__.partition(".")[0]]
+    source = outermost.__file__ or module.__file__
+    if source is None:
+        raise TaskError(f"task {module.__name__} is a folder without code; name the module in it")
+    return Path(source).resolve().parent
 
 
 def _import_file(path: Path) -> tuple[Any, Path]:
     if not path.is_file():
         raise TaskError(f"no task file {path}; the path is relative to the recipe's folder")
     name = f"edgepress_task_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -77,7 +82,7 @@ def _import_file(path: Path) -> tuple[Any, Path]:
 def _called(raw: Callable[[], Any], reference: str, root: Path) -> Any:
     try:
         return raw()
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise TaskError(
             f"task {reference} raised {type(error).__name__}: {one_line(error)}{users_frame(error, root)}"
         ) from error

@@ -154,7 +154,7 @@ STAGE = Stage(
     config=ExportOnnxConfig,
     takes=("model",),
     gives="onnx",
-    reads=("data.validation", "collate"),
+    reads=("data.validation", "collate", "labels", "preprocessing"),
     libraries=("torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
     run=run,
 )
