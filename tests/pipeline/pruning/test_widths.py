@@ -1,5 +1,7 @@
 """The choice of widths: as near to the wanted MACs as the ladders allow, for the least importance."""
 
+from math import log
+
 import pytest
 import torch
 
@@ -39,7 +41,16 @@ def test_ladder_of_heads_knows_no_multiple() -> None:
 def test_the_least_important_units_leave_first() -> None:
     ladder = ladder_of(group(4), torch.tensor([3.0, 1.0, 4.0, 2.0]), channel_multiple=1, floor_channels=0)
 
-    assert ladder.lost == (0, 1, 3, 6)
+    assert ladder.lost == pytest.approx([-log(share) for share in (10 / 10, 9 / 10, 7 / 10, 4 / 10)])
+
+
+def test_layers_of_equal_macs_and_importance_are_thinned_alike() -> None:
+    ladder = ladder_of(group(64), torch.ones(64), channel_multiple=4, floor_channels=8)
+    layers = tuple(LayerCost(4096, ((group, 1 / 64),), (((group + 1) % 4, 1 / 64),)) for group in range(4))
+
+    rungs = choose([ladder] * 4, Costs(layers=layers, per_channel={}, rest=0), wanted_macs=4096)
+
+    assert [ladder.channels[rung] for rung in rungs] == [32, 32, 32, 32]
 
 
 def test_choice_lands_near_any_wish_between_the_ladders_ends() -> None:
