@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.artifact import Artifact, Facts
+from pipeline.batches import split_batches
+from pipeline.checks.answers import open_file
+from pipeline.quantization.quiet import quiet
 from pipeline.stage import Context, Progress, Stage, StageConfig
-from pipeline.task import as_arguments
 
 
 class PtqConfig(StageConfig):
@@ -39,18 +41,21 @@ def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> 
     """Quantise `model` (an ONNX file) and write `model.onnx`."""
     source = inputs["model"].file("model.onnx")
     prepared = context.scratch / "prepared.onnx"
-    _prepare(source, prepared)
-    _quantise(prepared, context.out / "model.onnx", calibration_samples(context, config.calibration_samples))
+    samples = calibration_samples(source, context, config.calibration_samples)
+    with quiet():
+        _prepare(source, prepared)
+        _quantise(prepared, context.out / "model.onnx", samples)
     context.progress(Progress(done=1, total=1, says={}))
     return dict(inputs["model"].facts)
 
 
-def calibration_samples(context: Context, count: int) -> Iterator[np.ndarray]:
-    """Yield inputs of the training split as arrays [1, ...]."""
-    split = context.task.splits.train
-    for index in range(min(count, len(split))):
-        sample = context.task.sample(split, "train", index)[0]
-        yield as_arguments(context.task.collate([(sample, 0)])[0])[0].numpy()
+def calibration_samples(model: Path, context: Context, count: int) -> Iterator[np.ndarray]:
+    """Yield inputs of the training split, one at a time, as the file takes them: arrays [1, ...]."""
+    port = open_file(model).inputs[0]
+    for batch in split_batches(context.task, "train", batch_size=1):
+        if int(batch.index[0]) >= count:
+            return
+        yield port.takes(batch.inputs[0].numpy())
 
 
 def _prepare(source: Path, prepared: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.artifact import Artifact, Facts
+from pipeline.quantization.quiet import quiet
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.ptq_onnx import PtqConfig, calibration_samples
 
@@ -12,11 +13,13 @@ def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> 
     # Loaded here: the quantiser takes a second that a cached run needn't pay.
     from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415
 
-    tool = quantizer.Quantizer(str(inputs["model"].file("model.tflite")), recipe.static_wi8_ai8())
-    name = next(iter(_input_names(str(inputs["model"].file("model.tflite")))))
-    samples = [{name: sample} for sample in calibration_samples(context, config.calibration_samples)]
-    ranges = tool.calibrate({"serving_default": samples})
-    tool.quantize(ranges).export_model(str(context.out / "model.tflite"), overwrite=True)
+    source = inputs["model"].file("model.tflite")
+    with quiet():
+        tool = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
+        name = next(iter(_input_names(str(source))))
+        samples = [{name: sample} for sample in calibration_samples(source, context, config.calibration_samples)]
+        ranges = tool.calibrate({"serving_default": samples})
+        tool.quantize(ranges).export_model(str(context.out / "model.tflite"), overwrite=True)
     context.progress(Progress(done=1, total=1, says={}))
     return dict(inputs["model"].facts)
 

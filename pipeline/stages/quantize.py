@@ -1,0 +1,107 @@
+"""quantize: fix the int8 numbers, from data alone (`epochs = 0`) or by training through the rounding.
+
+With epochs it is quantisation-aware training (Jacob et al. 2018, https://arxiv.org/abs/1712.05877) under the teachers that
+supervise every stage; the ranges follow the network at first and stand still for the last part, so that the weights settle
+on the grid that the files will have. The schemes "dynamic_int8" and "float16" need no numbers fixed here: the files'
+own writers convert a float network.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.architecture import load_network, macs_of, parameters_of, save_network
+from pipeline.artifact import Artifact, Facts
+from pipeline.batches import split_batches
+from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
+from pipeline.quantization.freeze import Prepared, calibrate, freeze_ranges, prepare, save_quantized
+from pipeline.quantization.ranges import Method
+from pipeline.quantization.rules import Rules
+from pipeline.reproducible import conditions
+from pipeline.stage import Context, Progress, Stage
+from pipeline.training import TrainingConfig, train
+
+
+class QuantizeConfig(TrainingConfig, SupervisionConfig):
+    """`calibration_samples` of the training split set the first ranges; `frozen_share` is the last part of the steps."""
+
+    epochs: int = Field(default=6, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    schedule: Literal["one_cycle", "cosine", "constant"] = "cosine"
+    warm_up: float = Field(default=0.1, ge=0, lt=1)
+    rules: Rules = Rules()
+    ranges: Method = "moving"
+    calibration_samples: int = Field(default=512, ge=1)
+    frozen_share: float = Field(default=0.5, ge=0, le=1)
+
+
+def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:
+    """Give the quantised network."""
+    task = context.task
+    network = load_network(inputs["network"], task)
+    save_network(network, context.out, constructor="student", fresh=task.student())
+    facts: dict[str, Any] = {
+        "parameters": parameters_of(network),
+        "macs": macs_of(network, task.example()),
+        "scheme": config.rules.scheme,
+        "weight_bits": config.rules.weight_bits,
+    }
+    if config.rules.scheme != "static_int8":
+        context.progress(Progress(1, 1, {}))
+        return facts
+    prepared = prepare(network, task.example(), config.rules, ranges=config.ranges)
+    with conditions(threads=config.threads, deterministic=config.deterministic, accelerator="cpu"):
+        calibrate(prepared, _calibration_batches(context, config.calibration_samples))
+    if config.epochs:
+        facts |= _trained(prepared, inputs, config, context)
+    freeze_ranges(prepared)
+    save_quantized(prepared, context.out)
+    context.progress(Progress(1, 1, {}))
+    return {**facts, "float_layers": [asdict(layer) for layer in prepared.float_layers]}
+
+
+def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:
+    def on_step(step: int, total: int) -> None:
+        moves = config.ranges == "moving" and step < total * (1 - config.frozen_share)
+        prepared.set_phase("follow" if moves else "frozen")
+
+    with supervise(prepared, inputs, config, context=context, views=config.views, load=load_network) as supervision:
+        result = train(
+            prepared,
+            supervision.loss,
+            config,
+            task=context.task,
+            seed=context.seed,
+            scratch=context.scratch,
+            progress=context.progress,
+            evaluate=supervision.evaluate,
+            extra=supervision.extra,
+            on_step=on_step,
+            stage="quantize",
+        )
+    return result.facts()
+
+
+def _calibration_batches(context: Context, samples: int) -> Iterator[tuple[Tensor, ...]]:
+    """Give the first samples of the training split, as they are."""
+    seen = 0
+    for batch in split_batches(context.task, "train", batch_size=min(64, samples)):
+        if seen >= samples:
+            return
+        seen += len(batch.index)
+        yield batch.inputs
+
+
+STAGE = Stage(
+    name="quantize",
+    version=1,
+    config=QuantizeConfig,
+    takes=("network", *TAKES),
+    gives="quantized",
+    reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
+    libraries=("torch", "torchao", "lightning-fabric"),
+    run=run,
+)
