@@ -37,6 +37,8 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...], *, batch: str =
     except Exception as error:  # the user's forward may raise anything
         raise ExportError(_explain(module, error)) from error
     assert isinstance(traced, fx.GraphModule)
+    for ban in ("train", "eval"):  # torch.export's: the converters call eval() of a float program too
+        traced.__dict__.pop(ban, None)
     return traced
 
 

@@ -67,13 +67,13 @@ def _module(model: Artifact, task: LoadedTask) -> tuple[nn.Module, list[dict[str
         opened = open_file(model.file(f"model.{model.kind}"))
         ports = [{"dtype": port.dtype, "scale": port.scale, "zero_point": port.zero_point} for port in opened.outputs]
         return _FileNetwork(opened), ports
-    network = load_network(model, task)
     if model.kind == "network":
-        return network, []
+        return load_network(model, task), []
     # Loaded here: a float network doesn't need the quantiser.
-    from pipeline.quantization.freeze import freeze, load_quantized  # noqa: PLC0415
+    from pipeline.quantization.source import program_of  # noqa: PLC0415
 
-    return freeze(load_quantized(model.path, network, task.example())), []
+    program, _, _ = program_of(model, task)
+    return program, []
 
 
 class _FileNetwork(nn.Module):

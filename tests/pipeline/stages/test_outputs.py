@@ -9,6 +9,7 @@ from pipeline.artifact import Artifact, open_artifact, write_manifest
 from pipeline.batches import predict, split_batches
 from pipeline.errors import ModelError
 from pipeline.recorded_outputs import read_outputs
+from pipeline.stages import export_onnx, export_tflite, quantize
 from pipeline.stages.outputs import STAGE
 from tests.small_stages import make
 from tests.small_task import Bars, bars
@@ -92,3 +93,26 @@ def test_a_damaged_file_of_answers_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="can't be read"):
         read_outputs(artifact)
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # torch's, about its own copying
+def test_every_form_of_a_network_is_asked_through_the_same_door(tmp_path: Path) -> None:
+    task = bars()
+    net = network(tmp_path / "net")
+    calibrated = make(quantize.STAGE, task, tmp_path / "int8", {"network": net}, epochs=0)
+    forms = {"float": net, "int8": calibrated}
+    for name, source in tuple(forms.items()):
+        for stage in (export_onnx.STAGE, export_tflite.STAGE):
+            forms[f"{name}.{stage.gives}"] = make(stage, task, tmp_path / f"{name}.{stage.gives}", {"model": source})
+    made = {
+        name: make(STAGE, task, tmp_path / f"{name}.answers", {"model": form}, split="test")
+        for name, form in forms.items()
+    }
+    answers = {name: read_outputs(artifact)[0][0] for name, artifact in made.items()}
+    lsb = made["int8.tflite"].facts["ports"][0]["scale"]
+
+    np.testing.assert_allclose(answers["float.onnx"], answers["float"], atol=1e-5)
+    np.testing.assert_allclose(answers["float.tflite"], answers["float"], atol=1e-5)
+    np.testing.assert_allclose(answers["int8.onnx"], answers["int8.tflite"], atol=1e-6)
+    np.testing.assert_allclose(answers["int8"], answers["int8.tflite"], atol=1.01 * lsb)
+    np.testing.assert_allclose(answers["int8"], answers["float"], atol=0.1)
