@@ -14,7 +14,7 @@ EdgepressError            one line on stderr, exit code 2
 A message says what was asked, what was found, what is allowed and what to do, in one line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -68,16 +68,25 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def root_cause(error: "ValidationError", known: Iterable[str]) -> str:
-    """Return one sentence for the first mistake that pydantic found; `known` are the keys that are allowed there.
+def root_cause(
+    error: "ValidationError",
+    known: Iterable[str],
+    *,
+    inside: Mapping[str, Iterable[str]] | None = None,
+    hidden: tuple[str, ...] = (),
+) -> str:
+    """Return one sentence for the first mistake that pydantic found.
 
+    `known` are the keys that are allowed at the top, `inside` those of a section; `hidden` parts of a key aren't the user's.
     An unknown key explains the missing one that it was meant to be, so it is told first.
     """
-    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
-    where = [str(part) for part in details[0]["loc"]]
-    if details[0]["type"] == "extra_forbidden":
-        names = sorted(known)
+    first = min(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+    where = [str(part) for part in first["loc"] if part not in hidden]
+    if first["type"] == "extra_forbidden":
+        names = sorted((inside or {}).get(".".join(where[:-1]), known))
         guess = did_you_mean(where[-1], names)
-        return f"unknown key {'.'.join(where)!r}{guess}; known: {', '.join(names)}"
-    problem = details[0]["msg"][:1].lower() + details[0]["msg"][1:]
-    return f"key {'.'.join(where)!r}: {problem}; found {details[0]['input']!r:.60}"
+        return f"unknown key {'.'.join(where)!r:.80}{guess}; known: {', '.join(names)}"
+    if first["type"] == "missing":
+        return f"key {'.'.join(where)!r} is missing"
+    problem = first["msg"][:1].lower() + first["msg"][1:]
+    return f"key {'.'.join(where)!r:.80}: {problem}; found {first['input']!r:.60}"

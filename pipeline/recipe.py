@@ -9,8 +9,10 @@ lines become verdicts. What a section leaves out comes from the target or is the
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import RecipeError, did_you_mean, root_cause
 
 DEFAULT_STAGES = ("teach", "distill", "prune", "quantize", "export")
-MAX_RECIPE_BYTES = 2**20
+PLANNED = ("outputs", "costs", "export_", "ptq_")
+"""Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
+
+EXPORTS = ("export_onnx", "export_tflite")
+MAX_RECIPE_BYTES, MAX_LINE_BYTES = 2**16, 2**12
+"""A recipe is a page; the time that tomllib takes grows with the square of a line's length."""
+
 BUILT_IN = Path(__file__).parent / "recipes"
 
 
@@ -66,33 +74,53 @@ def read_recipe(path: Path, *, settings: Sequence[str] = (), stages: Sequence[st
 
 def recipe_from(data: Mapping[str, Any], *, folder: Path, where: str, stages: Sequence[str]) -> Recipe:
     """Check a recipe's content; `where` names it in messages."""
-    known = {*stages, "export"}
-    names = [name for name in data.get("stages", DEFAULT_STAGES) if isinstance(name, str)]
-    sections = {key: value for key, value in data.items() if key.partition("-")[0] in known}
+    usable = (*(name for name in stages if not name.startswith(PLANNED)), "export")
+    sections = {key: value for key, value in data.items() if key.partition("-")[0] in {*usable, *EXPORTS}}
     plain = {key: value for key, value in data.items() if key not in sections}
+    keys = {"schema", *Recipe.model_fields} - {"schema_", "sections", "folder"}
+    _refuse_strays(plain, where, {*keys, *usable})
     try:
         # By way of JSON: strict validation then takes an array for a tuple, and nothing else for anything else.
-        recipe = Recipe.model_validate_json(json.dumps({**plain, "sections": sections}, default=str))
+        content = json.dumps({**plain, "sections": sections}, default=partial(_refuse_value, where))
+        recipe = Recipe.model_validate_json(content)
     except ValidationError as error:
-        keys = {"schema", *Recipe.model_fields, *known} - {"schema_", "sections", "folder"}
-        raise RecipeError(f"{where}: {root_cause(error, {*keys, *Budget.model_fields})}") from error
-    recipe = recipe.model_copy(update={"folder": folder})
-    _check_stages(recipe, where, known, names)
-    return recipe
-
-
-def _check_stages(recipe: Recipe, where: str, known: set[str], names: Sequence[str]) -> None:
-    usable = ("teach", "distill", "prune", "quantize", "export")
-    for name in names:
-        if name not in usable:
-            raise RecipeError(f"{where}: no stage {name!r}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
-    unused = [name for name in recipe.sections if name not in recipe.occurrences and name not in recipe.stages]
-    meant = [name for name in unused if name.partition("-")[0] not in known - {"export"} or name in usable]
-    if meant and meant[0] != "teach":
-        raise RecipeError(
-            f"{where}: [{meant[0]}] sets a stage that isn't in stages = {list(recipe.stages)}; add it or drop the section"
-        )
+        cause = root_cause(error, {*keys, *usable}, inside={"budget": Budget.model_fields}, hidden=("sections",))
+        raise RecipeError(f"{where}: {cause}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where} nests too deeply; a recipe has sections with plain values") from error
+    _check_stages(recipe, where, usable)
     _check_order(recipe, where)
+    return recipe.model_copy(update={"folder": folder})
+
+
+def _refuse_strays(plain: Mapping[str, Any], where: str, known: set[str]) -> None:
+    """Refuse what stands at the top and belongs into [budget], and the names of our own fields."""
+    for key in plain:
+        if key in Budget.model_fields:
+            raise RecipeError(f"{where}: {key!r} stands at the top; put it under [budget]")
+        if key in ("sections", "folder"):
+            raise RecipeError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+
+
+def _refuse_value(where: str, value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise RecipeError(
+        f"{where}: {value!r:.60} is a {type(value).__name__}, which no key takes; a text stands in quotes"
+    )
+
+
+def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
+    for name in recipe.stages:
+        if name not in usable:
+            raise RecipeError(f"{where}: no stage {name!r:.60}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
+    # A trained teacher needs no stage of its own, but its settings may stand there.
+    meant = {*recipe.stages, *recipe.occurrences, "teach", *(EXPORTS if "export" in recipe.stages else ())}
+    for name in recipe.sections:
+        if name not in meant:
+            raise RecipeError(
+                f"{where}: [{name:.60}] sets a stage that isn't in stages = {list(recipe.occurrences)}; add it or drop the section"
+            )
 
 
 def _check_order(recipe: Recipe, where: str) -> None:
@@ -118,22 +146,24 @@ def _occurrence(stages: Sequence[str], index: int) -> str:
 def _found(path: Path) -> Path:
     """A recipe that ships is found by its bare name."""
     built_in = BUILT_IN / f"{path.name.removesuffix('.toml')}.toml"
-    return built_in if not path.exists() and path.parent == Path() and built_in.exists() else path
+    return built_in if not os.path.exists(path) and path.parent == Path() and os.path.exists(built_in) else path  # noqa: PTH110 - false, not an error, where a name is no path
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_RECIPE_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         built_in = ", ".join(sorted(found.stem for found in BUILT_IN.glob("*.toml")))
         raise RecipeError(
-            f"no recipe {path} ({error.strerror}); give a .toml file, or one that ships: {built_in}"
+            f"no recipe {str(path)!r:.200} ({getattr(error, 'strerror', error)}); give a .toml file, or one that ships: {built_in}"
         ) from error
     if len(content) > MAX_RECIPE_BYTES:
         raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes; a recipe is a page of TOML")
     try:
-        return tomllib.loads(content.decode())
+        if any(len(line) > MAX_LINE_BYTES for line in content.splitlines()):
+            raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes")
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is no TOML: {str(error)[:200]}; see `edgepress init` for one that works") from error
 
@@ -144,7 +174,8 @@ def _set(data: dict[str, Any], setting: str) -> None:
     if not equals or not key:
         raise RecipeError(f"--set {setting!r} is no key=value; write it as --set prune.keep_macs=0.5")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
+        value = parsed["value"] if len(parsed) == 1 else text
     except (tomllib.TOMLDecodeError, RecursionError):
         value = text
     *sections, last = key.split(".")
