@@ -13,7 +13,8 @@ from pipeline.measure import measure
 from pipeline.plan import Plan, Step, plan
 from pipeline.pour import pour
 from pipeline.recipe import Recipe, read_recipe, recipe_from
-from pipeline.report.build import Made, build
+from pipeline.report.build import build
+from pipeline.report.made import Made
 from pipeline.report.model import Report
 from pipeline.run import Done, Outlook
 from pipeline.stage import Progress, discover
@@ -92,9 +93,9 @@ def press(
             watcher.done(step)
             done[step.step.name] = step
         made = Made(recipe=recipe, plan=steps, task=task, done=done)
-        figures = measure(made, store, target=target, device=where.get(target), fresh=fresh, say=watcher.say)
+        measured = measure(made, store, target=target, device=where.get(target), fresh=fresh, say=watcher.say)
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        report = build(made, target=target, made_at=made_at, toolchain=_toolchain(), measurements=figures)
+        report = build(made, target=target, made_at=made_at, toolchain=_toolchain(), measured=measured)
         deliver(report, made, out / target)
         yield report
 

@@ -13,6 +13,9 @@ import typer
 
 from pipeline.errors import EdgepressError
 
+LOG_WIDTH = 180
+"""Characters a line where no terminal says how many it has: tables stay whole."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
@@ -140,8 +143,9 @@ def _print_reports(reports: list[Any]) -> None:
 
     from pipeline.report.text import print_report  # noqa: PLC0415 - with it
 
+    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
     for report in reports:
-        print_report(report, Console())
+        print_report(report, console)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.artifact import canonical_json, file_digest
 from pipeline.errors import StoreError
-from pipeline.report.build import Made
+from pipeline.report.made import Made
 from pipeline.report.model import Report
 from pipeline.report.text import to_markdown
 from pipeline.task import PARTS

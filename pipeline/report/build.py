@@ -4,67 +4,16 @@ The test split is read here and nowhere else.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 
-import numpy as np
-
-from pipeline.artifact import Artifact
 from pipeline.checks.lints import Promises
 from pipeline.fidelity import FileVerdict, Forms, Verdict, judge
-from pipeline.plan import Plan, Row
-from pipeline.recipe import Recipe
-from pipeline.report.intervals import interval, paired_drop, resampled_scores
-from pipeline.report.model import (
-    Agreement,
-    Fidelity,
-    FileFidelity,
-    Interval,
-    MeasurementFacts,
-    MetricFacts,
-    Report,
-    ReportRow,
-)
+from pipeline.plan import Row
+from pipeline.report.gains import Measured, facts_of, gains
+from pipeline.report.intervals import interval, paired_drop
+from pipeline.report.made import Made, size_bytes
+from pipeline.report.model import Agreement, Fidelity, FileFidelity, Interval, MetricFacts, Report, ReportRow
 from pipeline.report.verdicts import verdicts
-from pipeline.run import Done
-from pipeline.task import LoadedTask
-
-MODEL_SUFFIXES = (".onnx", ".tflite", ".safetensors")
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a run made: `done` by the step's name."""
-
-    recipe: Recipe
-    plan: Plan
-    task: LoadedTask
-    done: Mapping[str, Done]
-
-    def answers(self, row: Row) -> np.ndarray:
-        """Return what a row's model answers on the test split, [N, ...] float32."""
-        answers: np.ndarray = np.load(self.done[row.answers].artifact.file("output_0.npy"), allow_pickle=False)[0]
-        return answers
-
-    @cached_property
-    def targets(self) -> np.ndarray:
-        """The test split's targets; where nobody labelled it, what the reference answers."""
-        targets = self.task.targets("test")
-        return self.answers(self.reference) if targets is None else targets
-
-    @cached_property
-    def reference(self) -> Row:
-        """The row that the others must not fall below: the first teacher, or without one the student as given."""
-        return self.plan.rows[0]
-
-    @cached_property
-    def scores(self) -> dict[str, np.ndarray]:
-        """By row title, the score and its resamples; the same draws for every row."""
-        return {row.title: resampled_scores(self.task.score, self.answers(row), self.targets) for row in self.plan.rows}
-
-    def file_rows(self) -> tuple[Row, ...]:
-        """Return the rows of the exported files, ONNX first; none where the recipe exports nothing."""
-        return tuple(row for row in self.plan.rows if row.model in self.plan.files)
 
 
 def build(
@@ -73,11 +22,12 @@ def build(
     target: str,
     made_at: str,
     toolchain: Mapping[str, str],
-    measurements: tuple[MeasurementFacts, ...],
+    measured: tuple[Measured, ...],
 ) -> Report:
     """Return the report of one target."""
     task = made.task
     drops = _drops(made)
+    measurements = tuple(facts_of(each) for each in measured)
     return Report(
         recipe=made.recipe.name,
         target=target,
@@ -87,7 +37,9 @@ def build(
         test_samples=len(task.splits.test),
         rows=tuple(_row(made, row) for row in made.plan.rows if not row.control),
         controls=tuple(_row(made, row) for row in made.plan.rows if row.control),
+        reference=made.reference.title,
         drop=drops,
+        gains=gains(made, measured),
         fidelity=_gate(made),
         measurements=measurements,
         verdicts=verdicts(
@@ -104,7 +56,7 @@ def _row(made: Made, row: Row) -> ReportRow:
         score=interval(made.scores[row.title]),
         parameters=facts.get("parameters"),
         macs=facts.get("macs"),
-        size_bytes=_size_bytes(done.artifact),
+        size_bytes=size_bytes(done.artifact),
         seconds=done.record.seconds,
         cached=done.cached,
         digest=done.artifact.digest,
@@ -173,9 +125,4 @@ def _file(verdict: FileVerdict, argmax_agreement: float | None) -> FileFidelity:
 
 
 def _sizes(made: Made) -> dict[str, int]:
-    return {row.title: _size_bytes(made.done[row.model].artifact) for row in made.file_rows()}
-
-
-def _size_bytes(artifact: Artifact) -> int:
-    """A file's size, or that of a network's weights."""
-    return sum(path.stat().st_size for path in artifact.path.iterdir() if path.suffix in MODEL_SUFFIXES)
+    return {row.title: size_bytes(made.done[row.model].artifact) for row in made.file_rows()}

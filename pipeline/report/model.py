@@ -108,6 +108,34 @@ class MeasurementFacts(Part):
     made_at: str
 
 
+class LatencyRatio(Part):
+    """How the latencies of two files compare on one device: the ratio new / old with its 95 % interval."""
+
+    device: str
+    threads: int
+    old_ms: float
+    new_ms: float
+    ratio: Interval
+    interleaved: bool
+    verdict: Literal["faster", "slower", "no difference shown", "not valid"]
+
+
+class Gain(Part):
+    """A file of the run against another of the same format: cost on both sides, and the score that it cost.
+
+    `difference` is the score of `new` minus that of `old`, paired over the test samples.
+    """
+
+    new: str
+    old: str
+    old_macs: int
+    new_macs: int
+    old_bytes: int
+    new_bytes: int
+    difference: Interval
+    latency: tuple[LatencyRatio, ...]
+
+
 class Verdict(Part):
     """One line of the budget: kept, missed, or not shown by what is known."""
 
@@ -131,7 +159,9 @@ class Report(Part):
     test_samples: int
     rows: tuple[ReportRow, ...]
     controls: tuple[ReportRow, ...]
+    reference: str
     drop: dict[str, Interval]
+    gains: tuple[Gain, ...]
     fidelity: Fidelity | None
     measurements: tuple[MeasurementFacts, ...]
     verdicts: tuple[Verdict, ...]

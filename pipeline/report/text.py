@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.model import Agreement, Fidelity, MeasurementFacts, Report, ReportRow
+from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
 
@@ -25,7 +25,14 @@ class Sheet:
 
 def sheets(report: Report) -> tuple[Sheet, ...]:
     """Return the report's tables: stages with controls, fidelity, latency, verdicts; empty ones left out."""
-    found = (_stages(report), *_fidelity(report), _latency(report), _verdicts(report))
+    found = (
+        _stages(report),
+        _differences(report),
+        _gains(report),
+        *_fidelity(report),
+        _latency(report),
+        _verdicts(report),
+    )
     return tuple(sheet for sheet in found if sheet.rows)
 
 
@@ -81,13 +88,33 @@ def _headline(report: Report) -> str:
 def _stages(report: Report) -> Sheet:
     columns = ("stage", f"{report.metric.name} [95 %]", "parameters", "MACs", "size", "made in")
     rows = [_row(row) for row in report.rows] + [_row(row, prefix="control: ") for row in report.controls]
-    drops = tuple(
-        f"{name}: {_points(drop.value)} [{_points(drop.low)}, {_points(drop.high)}] {report.metric.name} below the reference, paired"
-        for name, drop in report.drop.items()
-    )
-    return Sheet(
-        f"{report.recipe} for {report.target}, {report.test_samples} test samples", columns, tuple(rows), drops
-    )
+    title = f"{report.recipe} for {report.target}: {report.test_samples:,} test samples, never seen before"
+    return Sheet(title, columns, tuple(rows))
+
+
+def _differences(report: Report) -> Sheet:
+    columns = ("form", f"{report.metric.name} lost [95 %]")
+    rows = tuple((name, _signed(drop)) for name, drop in report.drop.items())
+    return Sheet(f"against {report.reference}, paired over the test samples", columns, rows)
+
+
+def _gains(report: Report) -> Sheet:
+    columns = ("file", "instead of", f"{report.metric.name} [95 %]", "MACs", "size", "latency, ratio [95 %]")
+    return Sheet("what it gains", columns, tuple(_gain(gain) for gain in report.gains))
+
+
+def _gain(gain: Gain) -> tuple[str, ...]:
+    macs = f"{gain.old_macs:,} to {gain.new_macs:,}: {gain.old_macs / max(1, gain.new_macs):.1f}x fewer"
+    size = f"{_size(gain.old_bytes)} to {_size(gain.new_bytes)}: {gain.old_bytes / gain.new_bytes:.1f}x smaller"
+    latency = "\n".join(_latency_ratio(each) for each in gain.latency)
+    return (gain.new, gain.old, _signed(gain.difference), macs, size, latency)
+
+
+def _latency_ratio(each: LatencyRatio) -> str:
+    both = f"{each.device}, {each.threads} threads: {each.old_ms:.3f} to {each.new_ms:.3f} ms"
+    if each.verdict == "not valid":
+        return f"{both}, not valid"
+    return f"{both}, {each.ratio.value:.2f} [{each.ratio.low:.2f}, {each.ratio.high:.2f}]: {each.verdict}"
 
 
 def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:
@@ -137,11 +164,13 @@ def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
 def _latency(report: Report) -> Sheet:
     columns = ("file", "device", "runtime", "threads", "median [95 %]", "p90", "how")
     rows = tuple(_measurement(figure) for figure in report.measurements)
-    return Sheet("latency of one inference", columns, rows)
+    disturbed = dict.fromkeys(figure.why_invalid for figure in report.measurements if figure.why_invalid)
+    notes = tuple(f"INVALID, {why}; --fresh measures anew" for why in disturbed)
+    return Sheet("latency of one inference", columns, rows, notes)
 
 
 def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:
-    how = figure.label if figure.valid else f"{figure.label}, INVALID: {figure.why_invalid}"
+    how = figure.label if figure.valid else f"{figure.label}, INVALID"
     value = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] {figure.unit}"
     p90 = f"{figure.p90:.3f} {figure.unit}"
     return (figure.model, figure.device, figure.runtime, str(figure.threads), value, p90, how)
@@ -162,11 +191,11 @@ def _verdicts(report: Report) -> Sheet:
 
 
 def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
 
-def _points(value: float) -> str:
-    return f"{value:+.4f}"
+def _signed(value: Interval) -> str:
+    return f"{value.value:+.4f} [{value.low:+.4f}, {value.high:+.4f}]"
 
 
 def _percent(share: float) -> str:

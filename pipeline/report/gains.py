@@ -1,0 +1,103 @@
+"""What the run's files gain over others of their format, with what they cost in score: both numbers, always.
+
+A file stands against the reference's file and against the control's, which other tools quantised. Latencies are compared
+only where both measurements are valid; where both files took turns, turn by turn.
+"""
+
+from dataclasses import dataclass
+
+from devices import Measurement
+from pipeline.bench import compare
+from pipeline.plan import Row
+from pipeline.report.intervals import interval
+from pipeline.report.made import Made, size_bytes
+from pipeline.report.model import Gain, Interval, LatencyRatio, MeasurementFacts
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement of a row's file; `device` is the name that the report gives to where it was measured."""
+
+    title: str
+    device: str
+    measurement: Measurement
+
+
+def gains(made: Made, measured: tuple[Measured, ...]) -> tuple[Gain, ...]:
+    """Return each exported file against the other files of its format."""
+    files = [row for row in made.plan.rows if made.done[row.model].artifact.kind in ("onnx", "tflite")]
+    return tuple(
+        _gain(made, old, new, measured)
+        for new in made.file_rows()
+        for old in files
+        if old.model not in made.plan.files and _kind(made, old) == _kind(made, new)
+    )
+
+
+def facts_of(measured: Measured) -> MeasurementFacts:
+    """Return a measurement as the report holds it, latency in ms."""
+    measurement = measured.measurement
+    factor, unit = _in_ms(measurement)
+    return MeasurementFacts(
+        model=measured.title,
+        device=measured.device,
+        machine=measurement.machine,
+        runtime=f"{measurement.runtime} {measurement.runtime_version}",
+        threads=measurement.threads,
+        quantity=measurement.quantity,
+        unit=unit,
+        label=measurement.label,
+        value=measurement.value * factor,
+        p90=measurement.p90 * factor,
+        low=measurement.low * factor,
+        high=measurement.high * factor,
+        samples=measurement.samples,
+        processes=measurement.processes,
+        drift=measurement.drift,
+        valid=measurement.valid,
+        why_invalid=measurement.why_invalid or None,
+        made_at=measurement.made_at,
+    )
+
+
+def _gain(made: Made, old: Row, new: Row, measured: tuple[Measured, ...]) -> Gain:
+    before, after = made.done[old.model].artifact, made.done[new.model].artifact
+    of_old = {(each.device, each.measurement.threads): each for each in measured if each.title == old.title}
+    pairs = [
+        (of_old[key], each)
+        for each in measured
+        if each.title == new.title and (key := (each.device, each.measurement.threads)) in of_old
+    ]
+    return Gain(
+        new=new.title,
+        old=old.title,
+        old_macs=before.facts["macs"],
+        new_macs=after.facts["macs"],
+        old_bytes=size_bytes(before),
+        new_bytes=size_bytes(after),
+        difference=interval(made.scores[new.title] - made.scores[old.title]),
+        latency=tuple(_ratio(first, second) for first, second in pairs),
+    )
+
+
+def _ratio(old: Measured, new: Measured) -> LatencyRatio:
+    comparison = compare(new.measurement, old.measurement)
+    valid = old.measurement.valid and new.measurement.valid
+    ratio = comparison.ratio
+    return LatencyRatio(
+        device=new.device,
+        threads=new.measurement.threads,
+        old_ms=old.measurement.value * _in_ms(old.measurement)[0],
+        new_ms=new.measurement.value * _in_ms(new.measurement)[0],
+        ratio=Interval(value=ratio.value, low=ratio.low, high=ratio.high),
+        interleaved=comparison.interleaved,
+        verdict=comparison.verdict if valid else "not valid",
+    )
+
+
+def _in_ms(measurement: Measurement) -> tuple[float, str]:
+    return (0.001, "ms") if measurement.unit == "us" else (1.0, measurement.unit)
+
+
+def _kind(made: Made, row: Row) -> str:
+    return made.done[row.model].artifact.kind
