@@ -126,7 +126,7 @@ def train(
             loop.keep(judge(module), epoch=0)
         while not loop.is_over():
             _steps(loop, scratch / CHECKPOINT, progress=progress, on_step=on_step)
-            loop.close_epoch(judge(module))
+            loop.close_epoch(_judged(loop, judge, scratch / CHECKPOINT))
             loop.save(scratch / CHECKPOINT)
         loop.finish()
     return loop.result()
@@ -144,6 +144,15 @@ def _steps(loop: "_Loop", checkpoint: Path, *, progress: ReportProgress, on_step
                 loop.save(checkpoint)
             if interrupted.is_set():
                 raise KeyboardInterrupt
+
+
+def _judged(loop: "_Loop", judge: Evaluate, checkpoint: Path) -> Evaluation:
+    """Judge an epoch; judging changes nothing, so Ctrl-C meets a whole state here."""
+    try:
+        return judge(loop.module)
+    except KeyboardInterrupt:
+        loop.save(checkpoint)
+        raise
 
 
 def learning_rate(step: int, total: int, config: TrainingConfig, *, span: tuple[float, float] = (0.0, 1.0)) -> float:

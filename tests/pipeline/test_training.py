@@ -192,6 +192,27 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_next_run_goes_on_to_the_same_weights
     assert same_weights(weights_of(whole), weights_of(rest))
 
 
+def test_ctrl_c_while_an_epoch_is_judged_leaves_a_checkpoint_too(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "whole")
+    judged: list[int] = []
+
+    def interrupted(module: nn.Module) -> Evaluation:
+        judged.append(1)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return evaluate(module, bars())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", evaluate=interrupted)
+    steps: list[int] = []
+    rest, _ = run(
+        tmp_path / "cut", evaluate=lambda module: evaluate(module, bars()), on_step=lambda step, _: steps.append(step)
+    )
+
+    assert steps == list(range(6, 18))
+    assert same_weights(weights_of(whole), weights_of(rest))
+
+
 def test_adapters_and_momentum_survive_an_interruption(tmp_path: Path) -> None:
     def training(scratch: Path, stop: int | None) -> Tensor:
         torch.manual_seed(5)
