@@ -100,13 +100,19 @@ def _activations_to_uint8(graph: Graph) -> None:
 
 
 def _own_weight_zero_points(graph: Graph) -> None:
-    """Give each weight zero points of its own.
+    """Give each reader of a weight a weight and zero points of its own.
 
     Where `session.x64quantprecision` turns signed weights into unsigned ones, ONNX Runtime 1.31 fails on zero points that two
-    weights share ("attempt to replace the existing tensor") and, for a Gemm, on absent ones.
+    weights share, on a weight that two operations share, such as the equal factors of two hard-swishes ("attempt to replace
+    the existing tensor"), and, for a Gemm, on absent zero points.
     """
+    taken: set[str] = set()
     for node in graph.model.graph.node:
         if node.op_type == DQ and node.input[0] in graph.constants and len(node.input) > 2:
+            name = node.input[0]
+            if name in taken:
+                node.input[0] = graph.constant(f"{node.output[0]}_weight", graph.array(name))
+            taken.add(name)
             node.input[2] = graph.constant(f"{node.input[0]}_zero_point", graph.array(node.input[2]))
 
 
