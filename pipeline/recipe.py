@@ -161,11 +161,15 @@ def _parse(path: Path) -> dict[str, Any]:
     if len(content) > MAX_RECIPE_BYTES:
         raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes; a recipe is a page of TOML")
     try:
-        if any(len(line) > MAX_LINE_BYTES for line in content.splitlines()):
-            raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes")
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(_text(content))
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is no TOML: {str(error)[:200]}; see `edgepress init` for one that works") from error
+
+
+def _text(content: bytes) -> str:
+    if any(len(line) > MAX_LINE_BYTES for line in content.splitlines()):
+        raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes")
+    return content.decode("utf-8-sig")
 
 
 def _set(data: dict[str, Any], setting: str) -> None:
