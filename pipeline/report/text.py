@@ -111,7 +111,7 @@ def _gain(gain: Gain) -> tuple[str, ...]:
 
 
 def _latency_ratio(each: LatencyRatio) -> str:
-    both = f"{each.device}, {each.threads} threads: {each.old_ms:.3f} to {each.new_ms:.3f} ms"
+    both = f"{each.device}, {each.threads} thread{'s' * (each.threads > 1)}: {each.old_ms:.3f} to {each.new_ms:.3f} ms"
     if each.verdict == "not valid":
         return f"{both}, not valid"
     return f"{both}, {each.ratio.value:.2f} [{each.ratio.low:.2f}, {each.ratio.high:.2f}]: {each.verdict}"
@@ -164,8 +164,12 @@ def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
 def _latency(report: Report) -> Sheet:
     columns = ("file", "device", "runtime", "threads", "median [95 %]", "p90", "how")
     rows = tuple(_measurement(figure) for figure in report.measurements)
-    disturbed = dict.fromkeys(figure.why_invalid for figure in report.measurements if figure.why_invalid)
-    notes = tuple(f"INVALID, {why}; --fresh measures anew" for why in disturbed)
+    disturbed = [figure.why_invalid for figure in report.measurements if figure.why_invalid]
+    notes = (
+        (f"INVALID in {len(disturbed)} rows, e.g. {disturbed[0]}; the next run measures these anew",)
+        if disturbed
+        else ()
+    )
     return Sheet("latency of one inference", columns, rows, notes)
 
 
