@@ -89,10 +89,18 @@ def _rounded_again(graph_module: fx.GraphModule, turned: fx.Node, source: fx.Nod
 
 
 def drop_clamps_that_saturation_does(frozen: fx.GraphModule) -> None:
-    """Drop a clamp whose bounds are those of the int8 tensor that it goes into: saturation gives the same numbers."""
+    """Drop a clamp whose bounds are those of the int8 tensor that it goes into: saturation gives the same numbers.
+
+    A clamp that reads a dq stays: without it dq and q of two scales lie side by side, which the TFLite converter merges.
+    """
+    read_again = calls(frozen, DEQUANTIZES)
     for node in calls(frozen, CLAMPS):
         users = list(node.users)
-        if len(users) == 1 and users[0].target is quantized.quantize_per_tensor.default:
+        if (
+            node.args[0] not in read_again
+            and len(users) == 1
+            and users[0].target is quantized.quantize_per_tensor.default
+        ):
             low, high = _bounds(node)
             settings: Any = users[0].args[1:5]
             scale, zero_point, least, most = settings
