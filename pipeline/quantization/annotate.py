@@ -28,6 +28,7 @@ from pipeline.quantization.ranges import HIGHEST, LOWEST, Method
 from pipeline.quantization.rules import Format, Rules
 from pipeline.quantization.trace import layer_of
 
+WISHED = "kept in float by float_layers"
 JOINS = {torch.ops.aten.cat.default, torch.ops.aten.stack.default}
 
 
@@ -39,6 +40,7 @@ class FloatLayer:
     operation: str
     reason: str
     formats: tuple[Format, ...]
+    wished: bool = False
 
 
 @dataclass
@@ -134,7 +136,8 @@ def plan_int8(graph_module: fx.GraphModule, rules: Rules) -> Plan:
             if reason is None:
                 plan.int8.add(node)
             elif reason:
-                plan.float_layers.append(FloatLayer(layer_of(node), _name(node), reason, rules.formats))
+                wished = reason.startswith(WISHED)
+                plan.float_layers.append(FloatLayer(layer_of(node), _name(node), reason, rules.formats, wished))
     for node in plan.int8:
         lacking = tuple(name for name in FLOAT_IN.get(node.target, ()) if name in rules.formats)
         if lacking:
@@ -152,11 +155,13 @@ def _why_float(plan: Plan, node: fx.Node) -> str | None:
     layer = layer_of(node)
     wished = next((name for name in plan.rules.float_layers if layer == name or layer.startswith(f"{name}.")), None)
     if wished is not None:
-        return f"kept in float by float_layers = [{wished!r}]"
+        return f"{WISHED} = [{wished!r}]"
     if node.target in MOVES or node.target in CLAMPS:
         return None if any(_can_be_int8(plan, x) for x in _tensor_inputs(node)) else ""
     if node.target not in WEIGHTED | COMPUTES and node.target not in FIXED:
         return "no int8 form"
+    if node.target is torch.ops.aten.adaptive_avg_pool2d.default and list(node.args[1]) != [1, 1]:  # type: ignore[arg-type]  # a list by aten's schema
+        return "its windows differ in size"
     if node.target in WEIGHTED and constant_of(plan.graph_module, node.args[1]) is None:
         return "its weight is computed from the input"
     return None

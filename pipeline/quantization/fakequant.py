@@ -4,13 +4,16 @@ torchao puts them into the graph, and takes scale and zero point from them when 
 torchao's keep the widest range that a weight ever had, and round in evaluation as their flags were last left; these take a
 weight's range from the weight as it is, and observe only when `phase` says so.
 
-Legend: w [O, ...] float32; scale and zero point as in `ranges`.
+A bias is rounded too, to the grid of its layer's int32 sums, s_x s_w: that alone makes nearly all outputs of the frozen
+program equal to the files' (`integer` has the figures).
+
+Legend: w [O, ...] float32, b [O]; scale and zero point as in `ranges`.
 """
 
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 from pipeline.quantization.ranges import HIGHEST, LOWEST, RANGES, Method, scale_and_zero_point
@@ -114,3 +117,23 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]  # torchao is 
             widest = w.abs().amax([axis for axis in range(w.dim()) if axis != self.ch_axis])
         floor = widest.max() * FLOOR
         return torch.where(floor > 0, torch.maximum(widest, floor), torch.ones_like(widest)) / self.quant_max
+
+
+class BiasFakeQuantize(nn.Module):
+    """Rounds a bias to the grid of its layer's sums: s_x s_w, one entry an output channel, as int32 holds it."""
+
+    LIMIT = 2**31 - 1
+
+    def __init__(self, x: ActivationFakeQuantize | FixedFakeQuantize, w: WeightFakeQuantize) -> None:
+        super().__init__()
+        self.sources = (x, w)
+        self.phase: Phase = "calibrate"
+
+    def forward(self, b: Tensor) -> Tensor:
+        """Return b [O] as int32 would hold it."""
+        if self.phase == "calibrate":
+            return b
+        x, w = self.sources
+        step = (x.scale * w.scale).double()
+        rounded = torch.round(b.detach().double() / step).clamp(-self.LIMIT, self.LIMIT) * step
+        return b + (rounded.to(b.dtype) - b).detach()

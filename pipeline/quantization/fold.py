@@ -9,7 +9,9 @@ follow. In this order:
    pictures without a convolution before them these are a depthwise 1x1 convolution, whose weights are int8 per channel.
 3. A constant factor or offset goes into the weights of the convolution or linear layer that has no other reader.
 4. A zero pad goes into the convolution that follows, where it is the same on both sides.
-5. What is left of number operands becomes tensors of the picture's rank, since an integer kernel multiplies tensors.
+5. A transposed convolution becomes a convolution and an interleaving (`transposed`); a clamp goes before what only moves
+   numbers, next to the layer that it is fused with.
+6. What is left of number operands becomes tensors of the picture's rank, since an integer kernel multiplies tensors.
 
 Legend: w [O, I/groups, kh, kw] convolution, [O, I] linear; b [O]; picture x [N, C, H, W].
 """
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from pipeline.quantization.graph import (
@@ -37,7 +39,8 @@ from pipeline.quantization.graph import (
     replace,
     set_constant,
 )
-from pipeline.quantization.operations import MOVES
+from pipeline.quantization.operations import CLAMPS, LINEAR_MOVES, REARRANGES
+from pipeline.quantization.transposed import write_out_transposed
 
 aten = torch.ops.aten
 BATCH_NORM = aten._native_batch_norm_legit_no_training.default  # noqa: SLF001  # the name that torch.export gives it
@@ -49,6 +52,7 @@ IDENTITIES = {
     aten.lift_fresh_copy.default,
 }
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
+FILLS = {aten.full.default, aten.zeros.default, aten.ones.default, aten.arange.default, aten.scalar_tensor.default}
 VIEWS = {aten.view.default, aten.reshape.default, aten._unsafe_view.default}  # noqa: SLF001  # as above
 MULTIPLY, ADD = aten.mul.Tensor, aten.add.Tensor
 
@@ -63,6 +67,8 @@ def fold(graph_module: fx.GraphModule) -> fx.GraphModule:
         _write_out_batch_norms,
         _absorb_factors_and_offsets,
         _absorb_pads,
+        write_out_transposed,
+        _clamp_before_moving,
         _operands_to_tensors,
     )
     for step in passes:
@@ -80,8 +86,12 @@ def _drop_identities(graph_module: fx.GraphModule) -> None:
 
 
 def _leave_batch_open(graph_module: fx.GraphModule) -> None:
-    """Write the one free size of a view as -1: computed from the input's shape it would cost the file nodes, and bind it to it."""
+    """Write the one free size of a view as -1: computed from the input's shape it would cost the file nodes, and bind it to it.
+
+    A view becomes a reshape, which doesn't ask how its input lies in memory.
+    """
     for node in calls(graph_module, VIEWS):
+        node.target = aten.reshape.default
         sizes: Any = list(node.args[1])  # type: ignore[arg-type]  # a list by aten's schema
         if sum(not isinstance(size, int) for size in sizes) == 1 and -1 not in sizes:
             node.args = (node.args[0], [size if isinstance(size, int) else -1 for size in sizes])
@@ -93,7 +103,11 @@ def _compute_constants(graph_module: fx.GraphModule) -> None:
     for node in list(graph_module.graph.nodes):
         if node.op == "get_attr":
             known[node] = constant_of(graph_module, node)
-        elif node.op == "call_function" and node.all_input_nodes and all(n in known for n in node.all_input_nodes):
+        elif (
+            node.op == "call_function"
+            and (node.all_input_nodes or node.target in FILLS)
+            and all(n in known for n in node.all_input_nodes)
+        ):
             with torch.no_grad():
                 known[node] = node.target(
                     *map_arg(node.args, known.__getitem__), **map_arg(node.kwargs, known.__getitem__)
@@ -101,8 +115,16 @@ def _compute_constants(graph_module: fx.GraphModule) -> None:
     for node, value in known.items():
         readers = [user for user in node.users if user not in known]
         if node.op == "call_function" and readers and isinstance(value, Tensor):
-            constant = add_constant(graph_module, f"constant_{node.name}", value, before=node)
+            trained = any(isinstance(constant_of(graph_module, source), nn.Parameter) for source in _sources(node))
+            constant = add_constant(graph_module, f"constant_{node.name}", value, before=node, trained=trained)
             node.replace_all_uses_with(describe_as(constant, node))
+
+
+def _sources(node: fx.Node) -> set[fx.Node]:
+    """Return the constants that a node is computed from."""
+    if node.op == "get_attr":
+        return {node}
+    return {source for x in node.all_input_nodes for source in _sources(x)}
 
 
 def _spell_convolutions_out(graph_module: fx.GraphModule) -> None:
@@ -214,7 +236,7 @@ def _sole_source(x: fx.Node, *, through_moves: bool) -> fx.Node | None:
     while len(x.users) == 1:
         if x.target in WEIGHTED:
             return x
-        if not (through_moves and x.target in MOVES and len(x.all_input_nodes) == 1):
+        if not (through_moves and x.target in LINEAR_MOVES and len(x.all_input_nodes) == 1):
             return None
         x = x.all_input_nodes[0]
     return None
@@ -322,7 +344,27 @@ def _both_sides(pad: fx.Node, count: int) -> list[int] | None:
     return [0] * (count - len(pairs)) + [first for first, _ in reversed(pairs)]
 
 
+def _clamp_before_moving(graph_module: fx.GraphModule) -> None:
+    for node in calls(graph_module, CLAMPS):
+        move, clamp = node.args[0], node
+        while isinstance(move, fx.Node) and move.target in REARRANGES and len(move.users) == 1:
+            source = move.args[0]
+            assert isinstance(source, fx.Node)
+            clamp.replace_all_uses_with(move)
+            move.replace_input_with(source, _repeat(clamp, source, before=move))
+            graph_module.graph.erase_node(clamp)
+            clamp, move = move.args[0], source  # type: ignore[assignment]  # the clamp that was put there
+
+
+def _repeat(clamp: fx.Node, source: fx.Node, *, before: fx.Node) -> fx.Node:
+    """Return a new clamp like the old one, of another tensor."""
+    with clamp.graph.inserting_before(before):
+        new = clamp.graph.call_function(clamp.target, (source, *clamp.args[1:]), dict(clamp.kwargs))  # type: ignore[arg-type]  # an operation by `calls`
+    return describe_as(new, clamp, source.meta["val"])
+
+
 def _operands_to_tensors(graph_module: fx.GraphModule) -> None:
+    """Give numbers a tensor, and constants the rank of what they meet; a number is not trained."""
     for node in calls(graph_module, {MULTIPLY, ADD}):
         x, constant = _operand_and_constant(graph_module, node)
         if x is None or node.kwargs or not node.meta["val"].is_floating_point():
@@ -333,4 +375,5 @@ def _operands_to_tensors(graph_module: fx.GraphModule) -> None:
             continue
         full = value.reshape([1] * (rank_of(x) - value.dim()) + list(value.shape))
         name = str(constant.target) if isinstance(constant, fx.Node) else f"number_{node.name}"
-        node.args = (x, add_constant(graph_module, name, full, before=node))
+        trained = isinstance(value, nn.Parameter)
+        node.args = (x, add_constant(graph_module, name, full, before=node, trained=trained))

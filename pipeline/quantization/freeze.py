@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.errors import ModelError
+from pipeline.errors import ExportError, ModelError
 from pipeline.quantization.fold import fold
-from pipeline.quantization.graph import constant_of
+from pipeline.quantization.graph import add_constant, calls, constant_of, delete_unread, replace
+from pipeline.quantization.operations import WEIGHTED
 from pipeline.quantization.program import drop_clamps_that_saturation_does
 from pipeline.quantization.ranges import Method
 from pipeline.quantization.rules import Rules
@@ -69,9 +70,7 @@ class Prepared(nn.Module):
 
     def quantizers(self) -> list[Any]:
         """Return the fake-quantisers, each once."""
-        from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase  # noqa: PLC0415  # takes seconds to import
-
-        return [module for module in self.graph.modules() if isinstance(module, FakeQuantizeBase)]
+        return [module for module in self.graph.modules() if hasattr(module, "phase")]
 
     def set_phase(self, phase: "Phase") -> None:
         """Set what the fake-quantisers do: see `fakequant.Phase`."""
@@ -92,6 +91,8 @@ def prepare(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
         graph = prepare_qat_pt2e(graph, quantizer)
+    _keep_promise(rules, quantizer.float_layers)
+    _round_biases(graph)
     _allow_train_and_eval(graph)
     prepared = Prepared(graph, rules, method=ranges, float_layers=quantizer.float_layers, example_inputs=example_inputs)
     prepared.set_phase("calibrate")
@@ -108,21 +109,31 @@ def calibrate(prepared: Prepared, batches: Iterable[tuple[Tensor, ...]]) -> None
 
 
 def freeze_ranges(prepared: Prepared) -> None:
-    """Keep the ranges as they are from now on."""
+    """Keep the ranges as they are from now on, but for the hair by which both runtimes come to agree."""
+    from pipeline.quantization.agree import agree  # noqa: PLC0415  # torchao takes seconds to import
+
     prepared.set_phase("frozen")
+    _renew_weight_scales(prepared)
+    agree(prepared.graph)
 
 
 def freeze(prepared: Prepared) -> fx.GraphModule:
-    """Return the program with constant scales, as quantize and dequantize ops; `prepared` stays as it is."""
+    """Return the program with constant scales, as quantize and dequantize ops; `prepared` stays as it is.
+
+    Where the ranges still follow the network they are frozen in the copy.
+    """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e  # noqa: PLC0415  # torchao takes seconds to import
 
     own = copy.deepcopy(prepared).eval()
-    own.set_phase("frozen")
+    if any(quantizer.phase != "frozen" for quantizer in own.quantizers()):
+        freeze_ranges(own)
     _renew_weight_scales(own)
+    _keep_rounded_biases(own.graph)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
         frozen: fx.GraphModule = convert_pt2e(own.graph, fold_quantize=False)
     _allow_train_and_eval(frozen)
+    delete_unread(frozen)
     drop_clamps_that_saturation_does(frozen)
     for parameter in frozen.parameters():
         parameter.requires_grad = False
@@ -178,6 +189,17 @@ def graph_digest(graph: fx.GraphModule) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _keep_promise(rules: Rules, float_layers: "tuple[FloatLayer, ...]") -> None:
+    """Raise ExportError where the rules want every operation in int8 and one has no such form."""
+    found = [layer for layer in float_layers if not layer.wished]
+    if rules.whole_int8 and found:
+        names = ", ".join(f"{layer.name} ({layer.operation}: {layer.reason})" for layer in found[:5])
+        raise ExportError(
+            f"the target computes in int8 alone, and {len(found)} operations have no int8 form: {names}; use others, or keep "
+            f"them in float with float_layers = {json.dumps(sorted({layer.name for layer in found}))} and whole_int8 = false"
+        )
+
+
 def _state(prepared: Prepared) -> dict[str, Tensor]:
     """Return every tensor that training or calibration may change, each once."""
     tensors: dict[str, Tensor] = dict(prepared.graph.named_parameters())
@@ -208,10 +230,45 @@ def _allow_train_and_eval(graph: fx.GraphModule) -> None:
         graph.__dict__.pop(name, None)
 
 
+def _round_biases(graph: fx.GraphModule) -> None:
+    """Put a bias quantiser between each bias and its layer, where the layer's input and weight have scales."""
+    from pipeline.quantization.fakequant import BiasFakeQuantize  # noqa: PLC0415  # torchao takes seconds to import
+
+    for node in calls(graph, WEIGHTED):
+        bias = node.args[2] if len(node.args) > 2 else None
+        sources = [
+            graph.get_submodule(str(x.target))
+            for x in node.args[:2]
+            if isinstance(x, fx.Node) and x.op == "call_module"
+        ]
+        if len(sources) < 2 or constant_of(graph, bias) is None:
+            continue
+        name = f"bias_{node.name}"
+        graph.add_module(name, BiasFakeQuantize(sources[0], sources[1]))  # type: ignore[arg-type]  # quantisers by `annotate`
+        with graph.graph.inserting_before(node):
+            rounded = graph.graph.call_module(name, (bias,))
+        node.args = (*node.args[:2], rounded, *node.args[3:])
+    graph.recompile()
+
+
+def _keep_rounded_biases(graph: fx.GraphModule) -> None:
+    """Replace each bias quantiser by what it gives."""
+    from pipeline.quantization.fakequant import BiasFakeQuantize  # noqa: PLC0415  # torchao takes seconds to import
+
+    for node in list(graph.graph.nodes):
+        module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, BiasFakeQuantize):
+            bias = constant_of(graph, node.args[0])
+            assert bias is not None
+            with torch.no_grad():
+                replace(node, add_constant(graph, str(node.args[0].target), module(bias), before=node))
+    graph.recompile()
+
+
 def _renew_weight_scales(prepared: Prepared) -> None:
     """Let each weight's fake-quantiser see the weight as it is now."""
     with torch.no_grad():
         for node in prepared.graph.graph.nodes:
             weight = constant_of(prepared.graph, node.args[0]) if node.op == "call_module" else None
-            if weight is not None:
+            if weight is not None and not str(node.target).startswith("bias_"):
                 prepared.graph.get_submodule(str(node.target))(weight)

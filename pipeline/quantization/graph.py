@@ -41,14 +41,16 @@ def constant_of(graph_module: fx.GraphModule, node: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def add_constant(graph_module: fx.GraphModule, name: str, value: Tensor, *, before: fx.Node) -> fx.Node:
-    """Register a tensor under a free name near `name`, a float one as a parameter; return a node that reads it."""
+def add_constant(
+    graph_module: fx.GraphModule, name: str, value: Tensor, *, before: fx.Node, trained: bool = True
+) -> fx.Node:
+    """Register a tensor under a free name near `name`, a parameter where it is to be trained; return a node that reads it."""
     owner, leaf = _owner(graph_module, name)
     free, number = leaf, 0
     while hasattr(owner, free):
         number += 1
         free = f"{leaf}_{number}"
-    _register(owner, free, value)
+    _register(owner, free, value, trained=trained)
     path = name.rpartition(".")[0]
     return read_constant(graph_module, f"{path}.{free}" if path else free, before=before)
 
@@ -66,8 +68,9 @@ def read_constant(graph_module: fx.GraphModule, name: str, *, before: fx.Node) -
 def set_constant(graph_module: fx.GraphModule, node: fx.Node, value: Tensor) -> None:
     """Give a get_attr node's constant another value, of any shape."""
     owner, leaf = _owner(graph_module, str(node.target))
+    trained = isinstance(getattr(owner, leaf), nn.Parameter)
     delattr(owner, leaf)
-    _register(owner, leaf, value)
+    _register(owner, leaf, value, trained=trained)
     node.meta["val"] = _as_traced(node, value)
 
 
@@ -79,7 +82,8 @@ def delete_unread(graph_module: fx.GraphModule) -> None:
     for name in names:
         if name not in read:
             owner, leaf = _owner(graph_module, name)
-            delattr(owner, leaf)
+            if hasattr(owner, leaf):  # a shared one goes by several names
+                delattr(owner, leaf)
 
 
 def replace(old: fx.Node, new: fx.Node) -> None:
@@ -101,9 +105,9 @@ def rank_of(node: fx.Node) -> int:
     return int(node.meta["val"].dim())
 
 
-def _register(owner: nn.Module, name: str, value: Tensor) -> None:
+def _register(owner: nn.Module, name: str, value: Tensor, *, trained: bool) -> None:
     kept = value.detach().clone()
-    if kept.is_floating_point():
+    if trained and kept.is_floating_point():
         owner.register_parameter(name, nn.Parameter(kept))
     else:
         owner.register_buffer(name, kept)

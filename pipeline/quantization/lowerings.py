@@ -69,12 +69,69 @@ def _clamp_max(x: Tensor, high: float) -> Any:
     return aten.clamp.default(x, None, high)
 
 
-def _mean(x: Tensor, dim: list[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:  # noqa: FBT001, FBT002  # aten's own signature
-    """Write the mean over a picture as the global pooling that has an integer kernel everywhere."""
-    if x.dim() != 4 or dtype is not None or dim is None or sorted(d % 4 for d in dim) != [2, 3]:
+def _mean(
+    x: Tensor,
+    dim: list[int] | None,
+    keepdim: bool = False,  # noqa: FBT001, FBT002  # aten's own signature
+    *,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """Write a mean as the pooling that has an integer kernel everywhere: over a picture, one of its sides, or a sequence."""
+    dims = sorted(d % x.dim() for d in dim or ())
+    if dtype is not None or (x.dim(), *dims) not in {(4, 2, 3), (4, 2), (4, 3), (3, 1), (3, 2)}:
         return NotImplemented
-    pooled = aten.adaptive_avg_pool2d.default(x, [1, 1])
-    return pooled if keepdim else pooled.squeeze(3).squeeze(2)
+    if x.dim() == 3:
+        column = (x.transpose(1, 2) if dims == [1] else x).unsqueeze(3)
+        means = aten.adaptive_avg_pool2d.default(column, [1, 1]).squeeze(3)
+        return means if keepdim and dims == [2] else means.transpose(1, 2) if keepdim else means.squeeze(2)
+    sizes = [int(x.shape[d]) if d in dims else 1 for d in (2, 3)]
+    whole = dims == [2, 3]
+    pooled = aten.adaptive_avg_pool2d.default(x, [1, 1]) if whole else _average(x, sizes)
+    return pooled if keepdim else _without(pooled, dims)
+
+
+def _without(x: Tensor, dims: list[int]) -> Tensor:
+    for d in reversed(dims):
+        x = x.squeeze(d)
+    return x
+
+
+def _adaptive_pool(x: Tensor, size: list[int]) -> Any:
+    """Write an adaptive pooling whose windows are all alike as a plain one."""
+    if list(size) == [1, 1] or x.shape[2] % size[0] or x.shape[3] % size[1]:
+        return NotImplemented
+    return _average(x, [int(x.shape[2]) // size[0], int(x.shape[3]) // size[1]])
+
+
+def _adaptive_pool_1d(x: Tensor, size: list[int]) -> Any:
+    return aten.adaptive_avg_pool2d.default(x.unsqueeze(3), [*size, 1]).squeeze(3)
+
+
+def _average(x: Tensor, kernel: list[int], stride: Any = (), padding: Any = 0, *rest: Any) -> Any:
+    """Write an average as a depthwise convolution by 1 / n: the runtimes' pooling kernels round ties each in its own way.
+
+    Not so one that rounds its size up, or divides by a number of its own, or leaves its padding out of the count.
+    """
+    ceil, counted, divisor = [*rest, *(False, True, None)[len(rest) :]][:3]
+    padding = _pair(padding)
+    if ceil or divisor is not None or (any(padding) and not counted):
+        return NotImplemented
+    kernel, channels = _pair(kernel), int(x.shape[1])
+    weight = torch.full([channels, 1, *kernel], 1 / (kernel[0] * kernel[1]))
+    return aten.conv2d.default(x, weight, None, _pair(stride or kernel), padding, [1, 1], channels)
+
+
+def _average_1d(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *rest: Any) -> Any:
+    kernel, stride, padding = (
+        [*_pair(values)[:1], fill] for values, fill in ((kernel, 1), (stride or kernel, 1), (padding, 0))
+    )
+    pooled = _average(x.unsqueeze(3), kernel, stride, padding, *rest)
+    return pooled if pooled is NotImplemented else pooled.squeeze(3)
+
+
+def _pair(setting: Any) -> list[int]:
+    values = [setting] if isinstance(setting, int) else list(setting)
+    return values * 2 if len(values) == 1 else values
 
 
 def _attention(
@@ -111,5 +168,9 @@ LOWERINGS: dict[OpOverload, Callable[..., Any]] = {
     aten.clamp_min.default: _clamp_min,
     aten.clamp_max.default: _clamp_max,
     aten.mean.dim: _mean,
+    aten.adaptive_avg_pool2d.default: _adaptive_pool,
+    aten.adaptive_avg_pool1d.default: _adaptive_pool_1d,
+    aten.avg_pool2d.default: _average,
+    aten.avg_pool1d.default: _average_1d,
     aten.scaled_dot_product_attention.default: _attention,
 }

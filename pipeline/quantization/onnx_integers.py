@@ -64,7 +64,7 @@ def to_integers(model: ModelProto, *, integer_inputs: bool, integer_outputs: boo
     graph = Graph(model)
     _pool_globally(graph)
     _absorb_pads(graph)
-    _own_weight_zero_points(graph)
+    _separate_constants(graph)
     _quantise_biases(graph)
     _activations_to_uint8(graph)
     if integer_inputs:
@@ -99,21 +99,28 @@ def _activations_to_uint8(graph: Graph) -> None:
         del node.attribute[:]
 
 
-def _own_weight_zero_points(graph: Graph) -> None:
-    """Give each reader of a weight a weight and zero points of its own.
+def _separate_constants(graph: Graph) -> None:
+    """Give each reader of a weight a weight and zero points of its own; make a constant operand uint8 like what it meets.
 
-    Where `session.x64quantprecision` turns signed weights into unsigned ones, ONNX Runtime 1.31 fails on zero points that two
-    weights share, on a weight that two operations share, such as the equal factors of two hard-swishes ("attempt to replace
-    the existing tensor"), and, for a Gemm, on absent zero points.
+    Where `session.x64quantprecision` turns signed weights into unsigned ones, ONNX Runtime 1.31 fails on what two weights
+    share, on a weight that two operations share, such as the equal factors of two hard-swishes ("attempt to replace
+    the existing tensor"), and, for a Gemm, on absent zero points. QLinearAdd and QLinearMul want one type for both operands.
     """
     taken: set[str] = set()
     for node in graph.model.graph.node:
-        if node.op_type == DQ and node.input[0] in graph.constants and len(node.input) > 2:
-            name = node.input[0]
-            if name in taken:
-                node.input[0] = graph.constant(f"{node.output[0]}_weight", graph.array(name))
-            taken.add(name)
-            node.input[2] = graph.constant(f"{node.input[0]}_zero_point", graph.array(node.input[2]))
+        if node.op_type != DQ or node.input[0] not in graph.constants or len(node.input) < 3:
+            continue
+        name, integers, zero_points = node.input[0], graph.array(node.input[0]), graph.array(node.input[2])
+        if zero_points.ndim == 0 and integers.dtype == np.int8:
+            name = f"{node.output[0]}_uint8"
+            integers, zero_points = (
+                (values.astype(np.int16) + SHIFT).astype(np.uint8) for values in (integers, zero_points)
+            )
+        elif name in taken:
+            name = f"{node.output[0]}_weight"
+        taken.add(name)
+        node.input[0] = graph.constant(name, integers)
+        node.input[2] = graph.constant(f"{name}_zero_point", zero_points)
 
 
 def _quantise_biases(graph: Graph) -> None:

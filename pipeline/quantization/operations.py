@@ -5,7 +5,7 @@
 | weighted | its own; its weight has one a channel |
 | computes | its own |
 | clamps | its own; fused with a producer that nothing else reads |
-| moves | its input's: it only moves numbers, or picks among them |
+| moves | its input's: it only moves numbers, picks among them, or takes their average where the kernel allows no other |
 | fixed | given by the runtimes' kernels |
 
 An operation that isn't here has no int8 form and stays in float. `FLOAT_IN` names those that one of the two files lacks:
@@ -45,15 +45,12 @@ COMPUTES = {
     aten.mul.Tensor,
     aten.matmul.default,
     aten.bmm.default,
-    aten.avg_pool1d.default,
-    aten.avg_pool2d.default,
-    aten.adaptive_avg_pool1d.default,
     aten.adaptive_avg_pool2d.default,
     aten.leaky_relu.default,
     aten.mean.dim,
 }
 CLAMPS = {aten.relu.default, aten.clamp.default}
-MOVES = {
+LINEAR_MOVES = {
     aten.view.default,
     aten.reshape.default,
     aten._unsafe_view.default,  # noqa: SLF001  # the name that decomposition gives a reshape
@@ -79,15 +76,32 @@ MOVES = {
     operator.getitem,
     aten.pad.default,
     aten.constant_pad_nd.default,
-    aten.max_pool1d.default,
-    aten.max_pool2d.default,
+    aten.avg_pool1d.default,
+    aten.avg_pool2d.default,
     aten.upsample_nearest1d.vec,
     aten.upsample_nearest2d.vec,
+    aten.upsample_bilinear2d.vec,
     aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default,
     aten.channel_shuffle.default,
     aten.flip.default,
 }
+"""Moves that commute with a factor of either sign."""
+REARRANGES = {
+    aten.reshape.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.slice.Tensor,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.pixel_shuffle.default,
+    aten.channel_shuffle.default,
+    aten.max_pool2d.default,
+    aten.upsample_nearest2d.vec,
+}
+"""Moves of one tensor that a clamp may change places with."""
+MOVES = {*LINEAR_MOVES, aten.max_pool1d.default, aten.max_pool2d.default}
 FIXED: Mapping[Any, Fixed] = {
     aten.softmax.int: Fixed(1 / 256, -128),
     aten.sigmoid.default: Fixed(1 / 256, -128),
@@ -100,6 +114,7 @@ FLOAT_IN: Mapping[Any, tuple[Format, ...]] = {
     aten.conv_transpose2d.input: ("onnx",),
     aten.tanh.default: ("onnx",),
     aten.mean.dim: ("onnx",),
+    aten.upsample_bilinear2d.vec: ("onnx",),
 }
 """Operations without an integer kernel in one kind of file."""
 

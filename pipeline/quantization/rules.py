@@ -18,7 +18,8 @@ class Rules(BaseModel):
     """What becomes int8, and how.
 
     `float_layers` names modules that stay in float at the user's wish ("head", or "blocks.3.attention"; what lies below
-    them stays in float too). `formats` are the files that will be written: an op must have an int8 form in each of them.
+    them stays in float too). `formats` are the files that will be written. `whole_int8` makes an operation without an int8
+    form an error, for a device that computes in integers alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +27,7 @@ class Rules(BaseModel):
     scheme: Scheme = "static_int8"
     weight_bits: Literal[7, 8] = 8
     float_layers: tuple[str, ...] = ()
+    whole_int8: bool = False
     formats: tuple[Format, ...] = ("onnx", "tflite")
 
     @property
