@@ -32,7 +32,7 @@ class EveryOperation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.relu6(self.padded(nn.functional.pad(x, (0, 1, 0, 1))))
         a, b = nn.functional.hardswish(self.grouped(x)), self.dilated(x)
-        x = torch.cat([a, b + x], 1)
+        x = torch.cat([a, b + nn.functional.relu(b)], 1)  # a clamp that can't be fused: b is read twice
         x = x * torch.sigmoid(self.squeezed(x.mean((2, 3), keepdim=True)))
         x = nn.functional.max_pool2d(x, 3, 2, 1)
         x = self.row(x.flatten(2))

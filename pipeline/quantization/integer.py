@@ -167,7 +167,7 @@ def _rewrite(program: fx.GraphModule, quantise: fx.Node, runtime: Runtime) -> bo
     grid, source = _output(quantise)
     if _is_constant(source):
         return True  # its codes are the frozen program's own
-    matched = _match(program, source, grid, runtime=runtime)
+    matched = _match(program, source, grid, runtime=runtime, clamped=source is not _args(quantise)[0])
     if matched is None:
         return False
     name = f"integer_{quantise.name}"
@@ -194,7 +194,7 @@ def _grid(node: fx.Node) -> Grid:
     return Grid(scale, zero_point, low, high)
 
 
-def _match(program: fx.GraphModule, source: fx.Node, grid: Grid, *, runtime: Runtime) -> Matched | None:
+def _match(program: fx.GraphModule, source: fx.Node, grid: Grid, *, runtime: Runtime, clamped: bool) -> Matched | None:
     """Return the kernel that computes `source` on the grid, and the nodes whose codes it takes."""
     kind = str(source.target)
     if source.op == "placeholder":
@@ -206,12 +206,15 @@ def _match(program: fx.GraphModule, source: fx.Node, grid: Grid, *, runtime: Run
     if codes is None:
         return None
     grids = (codes[1], grid)
-    kernel = _same(*grids) if moves else _kernel(program, source, grids, runtime)
+    kernel = _same(*grids, clamped=clamped) if moves else _kernel(program, source, grids, runtime)
     return None if kernel is None else (kernel, (codes[0],))
 
 
-def _same(x: Grid, y: Grid) -> Same | None:
-    return Same(y) if x.lies_with(y) else None
+def _same(x: Grid, y: Grid, *, clamped: bool) -> nn.Module | None:
+    """Pass codes on; from one grid to another only through a clamp, where both runtimes have the same answers."""
+    if x.lies_with(y):
+        return Same(y)
+    return Curve(Tensor.clone, (x, y)) if clamped else None
 
 
 def _kernel(program: fx.GraphModule, source: fx.Node, grids: tuple[Grid, Grid], runtime: Runtime) -> nn.Module | None:
