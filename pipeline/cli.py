@@ -28,6 +28,8 @@ RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. prune.keep_macs=0.4; may be repeated.")
 ]
+STOPPED = 130
+
 Targets = Annotated[
     list[str] | None, typer.Option("--target", help="Instead of the recipe's targets; may be repeated.")
 ]
@@ -41,9 +43,10 @@ def main() -> None:
     except EdgepressError as error:
         print(f"edgepress: {error}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == STOPPED:  # typer turns Ctrl-C into this
+            print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
+        raise
 
 
 @app.command()
