@@ -4,10 +4,10 @@ Every group has a ladder: the widths that it may have, each a whole number of bl
 below its floor. The least important units leave first, so a rung stands for one set of units. A layer's MACs are a product of
 its widths, so each choice of rungs is costed exactly without running the network.
 
-What a group loses is -log of the share of its importance that stays. A layer's MACs go with the product of its two widths, so
-with this measure layers of equal MACs whose channels are equally important are thinned alike; the plain sum would cut
-every other layer to its floor, since the second cut of a layer saves less than the first. (On DS-CNN with half the MACs the
-plain sum left 32 channels of 64 in two layers and 56 in the others.)
+What a group loses is -log of the share of its importance that stays, once for each layer that writes or reads its channels.
+A layer's MACs go with the product of its two widths, so with this measure layers of equal MACs whose channels are equally
+important are thinned alike. The plain sum would cut every other layer to its floor, since the second cut of a layer saves
+less than the first; and a residual stream would pay for all the layers on it.
 
 The choice is greedy: the group goes down next whose next block costs the least of that for each MAC that it saves. From
 where that passes the wanted MACs, one or two groups may go a rung up or down; among the choices that are as near to the wanted
@@ -69,11 +69,12 @@ def ladder_of(group: Coupled, worth: Tensor, *, channel_multiple: int, floor_cha
     floor = max(floor_channels, 1 if group.head_channels else channel_multiple)
     rungs, lost, ascending = [group.channels], [0.0], sorted(worth.clamp_min(0).tolist())
     total = sum(ascending) or 1.0
+    layers = sum(member.side != "both" for member in group.members)
     for gone in range(1, len(group.units)):
         left = group.channels - gone * unit
         if left >= floor and (group.head_channels or left % channel_multiple == 0):
             rungs.append(left)
-            lost.append(-log(max(sum(ascending[gone:]) / total, LEAST_SHARE)))
+            lost.append(-layers * log(max(sum(ascending[gone:]) / total, LEAST_SHARE)))
     return Ladder(tuple(rungs), tuple(lost))
 
 

@@ -295,7 +295,7 @@ class FixedHeads(nn.Module):
 
 
 def test_heads_that_forward_has_by_number_are_left_alone() -> None:
-    _, facts = prune_to(FixedHeads(), (torch.randn(2, 6, 32),), Wish(keep_macs=0.8))
+    _, facts = prune_to(FixedHeads(), (torch.randn(2, 6, 32),), Wish(keep_macs=0.65))
 
     assert "fails when channels leave" in facts["left_alone"]["v"]
     assert facts["channels"].keys() == {"o", "wide"}

@@ -5,13 +5,14 @@ from math import log
 import pytest
 import torch
 
-from pipeline.pruning.coupling import Coupled
+from pipeline.pruning.coupling import Coupled, Member
 from pipeline.pruning.widths import Costs, Ladder, LayerCost, choose, ladder_of, removed_channels
 
 
-def group(channels: int, *, unit: int = 1, head_channels: int = 0) -> Coupled:
+def group(channels: int, *, unit: int = 1, head_channels: int = 0, layers: int = 1) -> Coupled:
     units = tuple(tuple(range(first, first + unit)) for first in range(0, channels, unit))
-    return Coupled(name="layer", channels=channels, units=units, members=(), head_channels=head_channels)
+    members = tuple(Member(f"layer{number}", "out", ()) for number in range(layers))
+    return Coupled(name="layer", channels=channels, units=units, members=members, head_channels=head_channels)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,14 @@ def test_of_equally_near_choices_the_one_that_loses_less_is_taken() -> None:
     costs = Costs(layers=(LayerCost(100, ((0, 1 / 2),), ()), LayerCost(100, ((1, 1 / 2),), ())), per_channel={}, rest=0)
 
     assert choose(ladders, costs, wanted_macs=150) == [0, 1]
+
+
+def test_a_residual_stream_is_thinned_like_the_layers_beside_it() -> None:
+    stream, inner = (
+        ladder_of(group(64, layers=layers), torch.ones(64), channel_multiple=4, floor_channels=8) for layers in (6, 2)
+    )
+    layers = tuple(LayerCost(4096, ((0, 1 / 64),), ((number, 1 / 64),)) for number in (1, 2, 3) for _ in range(2))
+
+    rungs = choose([stream, *[inner] * 3], Costs(layers=layers, per_channel={}, rest=0), wanted_macs=6144)
+
+    assert [inner.channels[rung] for rung in rungs] == pytest.approx([32, 32, 32, 32], abs=4)
