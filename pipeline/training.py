@@ -34,6 +34,7 @@ from pipeline.batches import evaluate as evaluate_by_task
 from pipeline.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.errors import TrainingError
 from pipeline.fingerprint import text_fingerprint
+from pipeline.layout import lay_out, takes_channels_last
 from pipeline.reproducible import conditions, determinism_explained, interrupts_between_steps
 from pipeline.stage import Progress, ReportProgress, StageConfig
 from pipeline.task import LoadedTask, as_arguments
@@ -195,8 +196,9 @@ class _Loop:
         self.steps_an_epoch = steps_an_epoch(self.task, self.config.batch_size)
         self.total = self.config.epochs * self.steps_an_epoch
         self.fabric = _fabric(self.config)
-        # Convolutions run 1.3 to 1.6 times faster on a CPU with channels last; only the strides differ.
-        _lay_out(self.module.to(self.fabric.device), torch.channels_last)
+        self.module.to(self.fabric.device)
+        if takes_channels_last(self.module, on_device(self.task.example(), self.fabric.device)):
+            lay_out(self.module, torch.channels_last)
         if self.extra is not None:
             self.extra.to(self.fabric.device)
         self.parameters = _trained(self.module, self.extra)
@@ -280,7 +282,7 @@ class _Loop:
     def finish(self) -> None:
         """Give the network its best weights."""
         self.module.load_state_dict(self.best_weights, strict=False)
-        _lay_out(self.module, torch.contiguous_format)
+        lay_out(self.module, torch.contiguous_format)
         self.module.eval()
 
     def result(self) -> TrainingResult:
@@ -362,10 +364,6 @@ def _fabric(config: TrainingConfig) -> Any:
             f"accelerator {config.accelerator!r} with precision {config.precision!r} can't be used here: "
             f"{' '.join(str(error).split())[:200]}; set accelerator = 'cpu', precision = '32-true'"
         ) from error
-
-
-def _lay_out(module: nn.Module, layout: torch.memory_format) -> None:
-    module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stub doesn't know the keyword alone
 
 
 def _trained(*modules: nn.Module | None) -> list[nn.Parameter]:
