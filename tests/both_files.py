@@ -1,5 +1,7 @@
 """Quantised networks with random weights, as a frozen program and as both files."""
 
+import functools
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,17 @@ BUILDERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "dscnn": (dscnn, (1, 28, 28)),
     "every operation": (EveryOperation, (3, 16, 16)),
 }
+
+
+FOLDER = tempfile.TemporaryDirectory(prefix="both-files-")
+
+
+@functools.cache
+def shared_case(name: str) -> Case:
+    """Return a network's case, made once a test run."""
+    folder = Path(FOLDER.name) / name.replace(" ", "-")
+    folder.mkdir()
+    return make_case(name, folder)
 
 
 def make_case(name: str, folder: Path) -> Case:

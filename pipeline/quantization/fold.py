@@ -18,6 +18,7 @@ Legend: w [O, I/groups, kh, kw] convolution, [O, I] linear; b [O]; picture x [N,
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +27,6 @@ from torch.fx.node import map_arg
 
 from pipeline.quantization.graph import (
     CONVOLUTIONS,
-    SAME_CONVOLUTIONS,
     TRANSPOSED,
     WEIGHTED,
     add_constant,
@@ -128,29 +128,13 @@ def _sources(node: fx.Node) -> set[fx.Node]:
 
 
 def _spell_convolutions_out(graph_module: fx.GraphModule) -> None:
-    """Give each convolution all seven arguments, with "same" and "valid" padding as numbers."""
-    for node in calls(graph_module, {*CONVOLUTIONS, *SAME_CONVOLUTIONS}):
-        target: Any = SAME_CONVOLUTIONS.get(node.target, node.target)
+    """Give each convolution all seven arguments."""
+    for node in calls(graph_module, CONVOLUTIONS):
+        target: Any = node.target
         count = CONVOLUTIONS[target]
-        given = list(node.args) + [None, [1], [0], [1], 1][len(node.args) - 2 :]
+        given: Any = [*node.args, *(None, 1, 0, 1, 1)[len(node.args) - 2 :]]
         x, w, b, stride, padding, dilation, groups = given
-        stride, dilation = _each(stride, count), _each(dilation, count)
-        if isinstance(padding, str):
-            x, padding = _same_padding(node, x, dilation) if padding == "same" else (x, [0] * count)
-        node.target = target
-        node.args = (x, w, b, stride, _each(padding, count), dilation, groups)
-
-
-def _same_padding(node: fx.Node, x: Any, dilation: list[int]) -> tuple[Any, list[int]]:
-    """Return the input and the padding of a "same" convolution, with a pad before it where the sides differ."""
-    kernel = node.args[1].meta["val"].shape[2:]  # type: ignore[union-attr]  # the weight is a node
-    totals = [d * (int(k) - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if all(total % 2 == 0 for total in totals):
-        return x, [total // 2 for total in totals]
-    sides = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
-    with node.graph.inserting_before(node):
-        padded = node.graph.call_function(aten.pad.default, (x, sides))
-    return describe_as(padded, node, torch.nn.functional.pad(x.meta["val"], sides)), [0] * len(totals)
+        node.args = (x, w, b, _each(stride, count), _each(padding, count), _each(dilation, count), groups)
 
 
 def _each(setting: Any, count: int) -> list[int]:
@@ -207,7 +191,9 @@ def _scale_and_offset(
 
 def _absorb_factors_and_offsets(graph_module: fx.GraphModule) -> None:
     """Move constant factors and offsets into the weights before them."""
-    made: dict[tuple[str, ...], str] = {}
+    weights = [node.args[1] for node in calls(graph_module, WEIGHTED)]
+    shared = {str(w.target) for w in weights if isinstance(w, fx.Node) and _readers(graph_module, w) > 1}
+    ledger = _Ledger(shared)
     for node in calls(graph_module, {MULTIPLY, ADD}):
         x, constant = _operand_and_constant(graph_module, node)
         if x is None or node.kwargs:
@@ -217,7 +203,8 @@ def _absorb_factors_and_offsets(graph_module: fx.GraphModule) -> None:
             continue
         value = _per_channel(graph_module, constant, layer)
         if value is not None:
-            _absorb(graph_module, layer, node.target, value, str(constant), made)
+            label = str(constant.target if isinstance(constant, fx.Node) else constant)
+            _absorb(graph_module, layer, node.target, value, label, ledger)
             replace(node, x)
 
 
@@ -261,7 +248,7 @@ def _absorb(
     operation: Any,
     value: Tensor,
     label: str,
-    made: dict[tuple[str, ...], str],
+    ledger: "_Ledger",
 ) -> None:
     weight, bias = layer.args[1], layer.args[2] if len(layer.args) > 2 else None
     assert isinstance(weight, fx.Node)
@@ -274,11 +261,19 @@ def _absorb(
     new_weight = weight
     if operation is MULTIPLY:
         scaled = (w.double() * _along_outputs(layer, w, value)).to(w.dtype)
-        new_weight = _exchange(graph_module, layer, weight, str(weight.target), scaled, label, made)
+        new_weight = _exchange(graph_module, layer, weight, str(weight.target), scaled, label, ledger)
     new_bias_node = _exchange(
-        graph_module, layer, bias, bias_name, new_bias.expand(channels), f"{operation} {label}", made
+        graph_module, layer, bias, bias_name, new_bias.expand(channels), f"{operation} {label}", ledger
     )
     layer.args = (layer.args[0], new_weight, new_bias_node, *layer.args[3:])
+
+
+@dataclass
+class _Ledger:
+    """Weights that several layers share, and what was made of them and of their biases by what: made once, then read."""
+
+    shared: set[str]
+    made: dict[tuple[str, ...], str] = field(default_factory=dict)
 
 
 def _exchange(
@@ -288,18 +283,29 @@ def _exchange(
     name: str,
     value: Tensor,
     label: str,
-    made: dict[tuple[str, ...], str],
+    ledger: _Ledger,
 ) -> fx.Node:
     """Return a node for the new value: in the old one's place if the layer alone reads it, else one a way of use."""
-    if isinstance(old, fx.Node) and len(old.users) == 1:
+    targets = [str(getattr(constant, "target", None)) for constant in (old, layer.args[1])]
+    key = (name, *targets, label)
+    if key in ledger.made:
+        return read_constant(graph_module, ledger.made[key], before=layer)
+    shared = bool(ledger.shared & set(targets))
+    if isinstance(old, fx.Node) and not shared and _readers(graph_module, old) == 1:
         set_constant(graph_module, old, value)
         return old
-    key = (name, str(old), str(layer.args[1]), label)
-    if isinstance(old, fx.Node) and key in made:
-        return read_constant(graph_module, made[key], before=layer)
     node = add_constant(graph_module, name, value, before=layer)
-    made[key] = str(node.target)
+    if shared:
+        ledger.made[key] = str(node.target)
+        ledger.shared.add(str(node.target))
     return node
+
+
+def _readers(graph_module: fx.GraphModule, constant: fx.Node) -> int:
+    """Return how many nodes take a constant, through whichever node reads it."""
+    return sum(
+        len(node.users) for node in graph_module.graph.nodes if node.op == "get_attr" and node.target == constant.target
+    )
 
 
 def _output_channels(layer: fx.Node, w: Tensor) -> int:

@@ -12,11 +12,6 @@ from torch import Tensor, fx, nn
 aten = torch.ops.aten
 CONVOLUTIONS: dict[Any, int] = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
 """Convolutions by the number of their spatial dimensions."""
-SAME_CONVOLUTIONS: dict[Any, Any] = {
-    aten.conv1d.padding: aten.conv1d.default,
-    aten.conv2d.padding: aten.conv2d.default,
-    aten.conv3d.padding: aten.conv3d.default,
-}
 TRANSPOSED: dict[Any, int] = {
     aten.conv_transpose1d.default: 1,
     aten.conv_transpose2d.input: 2,

@@ -129,6 +129,29 @@ def _average_1d(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *res
     return pooled if pooled is NotImplemented else pooled.squeeze(3)
 
 
+def _worded_padding(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    stride: Any = 1,
+    padding: str = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """Write "same" as numbers; torch pads the far side by the odd one (torch.nn.Conv2d, `padding`)."""
+    count = w.dim() - 2
+    operation = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)[count - 1]
+    stride, dilation = (
+        (list(values) * count)[:count] if isinstance(values, list | tuple) else [values] * count
+        for values in (stride, dilation)
+    )
+    totals = [d * (int(k) - 1) if padding == "same" else 0 for d, k in zip(dilation, w.shape[2:], strict=True)]
+    if all(total % 2 == 0 for total in totals):
+        return operation(x, w, b, stride, [total // 2 for total in totals], dilation, groups)
+    sides = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+    return operation(aten.constant_pad_nd.default(x, sides, 0.0), w, b, stride, [0] * count, dilation, groups)
+
+
 def _pair(setting: Any) -> list[int]:
     values = [setting] if isinstance(setting, int) else list(setting)
     return values * 2 if len(values) == 1 else values
@@ -172,5 +195,8 @@ LOWERINGS: dict[OpOverload, Callable[..., Any]] = {
     aten.adaptive_avg_pool1d.default: _adaptive_pool_1d,
     aten.avg_pool2d.default: _average,
     aten.avg_pool1d.default: _average_1d,
+    aten.conv1d.padding: _worded_padding,
+    aten.conv2d.padding: _worded_padding,
+    aten.conv3d.padding: _worded_padding,
     aten.scaled_dot_product_attention.default: _attention,
 }

@@ -100,27 +100,44 @@ def _activations_to_uint8(graph: Graph) -> None:
 
 
 def _separate_constants(graph: Graph) -> None:
-    """Give each reader of a weight a weight and zero points of its own; make a constant operand uint8 like what it meets.
+    """Give each reader of a weight a dq, a weight and zero points of its own; make a constant operand uint8 like what it meets.
 
     Where `session.x64quantprecision` turns signed weights into unsigned ones, ONNX Runtime 1.31 fails on what two weights
     share, on a weight that two operations share, such as the equal factors of two hard-swishes ("attempt to replace
     the existing tensor"), and, for a Gemm, on absent zero points. QLinearAdd and QLinearMul want one type for both operands.
     """
     taken: set[str] = set()
-    for node in graph.model.graph.node:
+    for node in list(graph.model.graph.node):
         if node.op_type != DQ or node.input[0] not in graph.constants or len(node.input) < 3:
             continue
-        name, integers, zero_points = node.input[0], graph.array(node.input[0]), graph.array(node.input[2])
-        if zero_points.ndim == 0 and integers.dtype == np.int8:
-            name = f"{node.output[0]}_uint8"
-            integers, zero_points = (
-                (values.astype(np.int16) + SHIFT).astype(np.uint8) for values in (integers, zero_points)
-            )
-        elif name in taken:
-            name = f"{node.output[0]}_weight"
-        taken.add(name)
-        node.input[0] = graph.constant(name, integers)
-        node.input[2] = graph.constant(f"{name}_zero_point", zero_points)
+        for number, reader in enumerate(graph.readers(node.output[0])):
+            _own_constant(graph, _own_dq(graph, node, reader) if number else node, taken)
+
+
+def _own_dq(graph: Graph, node: NodeProto, reader: NodeProto) -> NodeProto:
+    """Put a copy of a dq before one of its readers."""
+    shared, own = node.output[0], f"{node.output[0]}_{reader.name}"
+    copied = NodeProto()
+    copied.CopyFrom(node)
+    copied.name, copied.output[0] = own, own
+    reader.input[:] = [own if name == shared else name for name in reader.input]
+    graph.model.graph.node.insert(list(graph.model.graph.node).index(node), copied)
+    graph.producers[own] = copied
+    return copied
+
+
+def _own_constant(graph: Graph, node: NodeProto, taken: set[str]) -> None:
+    name, integers, zero_points = node.input[0], graph.array(node.input[0]), graph.array(node.input[2])
+    if zero_points.ndim == 0 and integers.dtype == np.int8:
+        name = f"{node.output[0]}_uint8"
+        integers, zero_points = (
+            (values.astype(np.int16) + SHIFT).astype(np.uint8) for values in (integers, zero_points)
+        )
+    elif name in taken:
+        name = f"{node.output[0]}_weight"
+    taken.add(name)
+    node.input[0] = graph.constant(name, integers)
+    node.input[2] = graph.constant(f"{name}_zero_point", zero_points)
 
 
 def _quantise_biases(graph: Graph) -> None:

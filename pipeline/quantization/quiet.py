@@ -1,16 +1,17 @@
 """Quiet: run a converter without its noise, and keep the noise for the error it may end in.
 
 The converters print progress, warnings and C++ log lines on file descriptors 1 and 2; Python's own redirection does not
-reach those, so the descriptors themselves point to a temporary file for the time of the call.
+reach those, so the descriptors themselves point to a temporary file for the time of the call, beside it.
 """
 
+import io
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import IO
 
 KEPT_CHARACTERS = 2000
@@ -27,7 +28,8 @@ def quiet() -> Iterator[Noise]:
     """Silence whatever the block prints, logs or warns; the end of what it printed is in the `text` of what it gives."""
     noise = Noise()
     disabled = logging.root.manager.disable
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+    unread = io.StringIO()
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         kept = _point_at(sink)
@@ -36,7 +38,7 @@ def quiet() -> Iterator[Noise]:
         finally:
             _point_back(kept)
             logging.disable(disabled)
-            noise.text = _end_of(sink)
+            noise.text = (_end_of(sink) + unread.getvalue())[-KEPT_CHARACTERS:]
 
 
 def _point_at(sink: IO[bytes]) -> list[int]:

@@ -8,16 +8,17 @@ Legend: x [N, ...] float32 throughout; N is the batch, dynamic unless the module
 
 import copy
 import traceback
-import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import ExportError
 from pipeline.quantization.lowerings import LOWERINGS
+from pipeline.quantization.quiet import quiet
 
 MAX_BATCH = 1024
-LIBRARY_FOLDERS = ("/torch/", "/torchao/", "/pipeline/quantization/")
+LIBRARY_FOLDERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
 def trace(module: nn.Module, example_inputs: tuple[Tensor, ...], *, batch: str = "dynamic") -> fx.GraphModule:
@@ -29,8 +30,7 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...], *, batch: str =
     shapes = tuple({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)} for _ in inputs) if batch == "dynamic" else None
     own = copy.deepcopy(module).eval()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch.export warns of its own deprecated internals
+        with quiet(), torch.no_grad():
             program = torch.export.export(own, inputs, dynamic_shapes=shapes, strict=False)
             program = program.run_decompositions(LOWERINGS)
             traced = program.module(check_guards=False)
@@ -64,9 +64,7 @@ def _explain(module: nn.Module, error: Exception) -> str:
 
 def _users_line(error: BaseException) -> str:
     """Return " at file:line in function" of the innermost frame that isn't the library's."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in LIBRARY_FOLDERS)
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARY_FOLDERS)]
     inside = [f for f in frames if f.name not in {"trace", "<module>"} and not f.filename.startswith("<")]
     if not inside:
         return ""

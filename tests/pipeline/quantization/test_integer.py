@@ -12,15 +12,15 @@ from pipeline.checks.answers import open_file
 from pipeline.networks.dscnn import dscnn
 from pipeline.quantization.integer import simulate
 from pipeline.quantization.kernels import Runtime
-from tests.both_files import BUILDERS, Case, frozen_program, make_case
+from tests.both_files import BUILDERS, Case, frozen_program, shared_case
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own deep copy of a graph
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "litert")
 
 
 @pytest.fixture(scope="module", params=BUILDERS)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return make_case(request.param, tmp_path_factory.mktemp("files"))
+def case(request: pytest.FixtureRequest) -> Case:
+    return shared_case(request.param)
 
 
 def answers(case: Case, runtime: Runtime) -> NDArray[Any]:
