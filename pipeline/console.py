@@ -1,9 +1,10 @@
 """What a person sees while a recipe runs: one line a finished step, and a live line with the time left while one trains.
 
-In a terminal the live line moves (rich); in a log file it is left out and each finished step is one plain line.
+In a terminal the live line moves (rich); a log file gets a plain line every half minute instead.
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from pipeline.plan import Step
 from pipeline.run import Done
 from pipeline.stage import Progress as StageProgress
+
+LOG_SECONDS = 30
 
 
 class Watcher:
@@ -33,6 +36,7 @@ class Watcher:
             disable=not console.is_terminal,
         )
         self.current: tuple[str, TaskID] | None = None
+        self.logged = time.monotonic()
 
     def watch(self, step: Step, progress: StageProgress) -> None:
         """Show how far a step is."""
@@ -41,10 +45,16 @@ class Watcher:
             self._clear()
             self.current = (step.name, self.live.add_task(step.name, total=progress.total, says=says))
         self.live.update(self.current[1], completed=progress.done, total=progress.total, says=says)
+        if not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
+            self.logged = time.monotonic()
+            self.console.print(
+                f"{step.name} {progress.done / progress.total:.0%} {says}", highlight=False, markup=False
+            )
 
     def done(self, done: Done) -> None:
         """Print one line for a finished step."""
         self._clear()
+        self.logged = time.monotonic()
         how = "cached" if done.cached else f"{done.record.seconds:.1f} s"
         self.console.print(f"{done.step.name:<32} {how:>9}  {done.artifact.digest[:12]}", highlight=False, markup=False)
 
