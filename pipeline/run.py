@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
+
 from pipeline.artifact import Artifact, canonical_json
 from pipeline.errors import MissingExtraError, StoreError
 from pipeline.fingerprint import text_fingerprint
@@ -86,7 +88,7 @@ def key_parts(step: Step, inputs: Mapping[str, Artifact], task: LoadedTask, *, s
     return {
         "stage": step.stage.name,
         "version": step.stage.version,
-        "config": step.config.model_dump(mode="json"),
+        "config": step.config.model_dump(mode="json", exclude=set(step.config.not_in_key)),
         "inputs": {name: artifact.digest for name, artifact in inputs.items()},
         "task": {part: task.fingerprint(part) for part in (_part(part, step) for part in step.stage.reads)},
         "seed": seed,
@@ -134,7 +136,7 @@ def _compute(
         context = Context(task=task, seed=seed, out=out, scratch=scratch, progress=lambda done: watch(step, done))
         facts = {**step.stage.run(inputs, step.config, context), **_constructed_by(step, task)}
         seconds = time.perf_counter() - start
-        record = {"key": key, "parts": parts, "seconds": round(seconds, 3), "circumstances": _circumstances()}
+        record = {"key": key, "parts": parts, "seconds": round(seconds, 3), "circumstances": _circumstances(step)}
         return store.commit(out, step.stage.gives, facts, record)
 
 
@@ -176,6 +178,8 @@ def _version(distribution: str) -> str:
         ) from error
 
 
-def _circumstances() -> dict[str, str]:
+def _circumstances(step: Step) -> dict[str, Any]:
     """What may change the last bits of a float and is no part of the key."""
-    return {"machine": platform.machine(), "python": platform.python_version(), "system": platform.system()}
+    settings = step.config.model_dump(mode="json", include=set(step.config.not_in_key))
+    facts = {"machine": platform.machine(), "python": platform.python_version(), "system": platform.system()}
+    return {**settings, **facts, "cpu_capability": torch.backends.cpu.get_cpu_capability()}

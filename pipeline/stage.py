@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +24,8 @@ class StageConfig(BaseModel):
     """The settings of a stage: frozen, strict, every field with a default or poured in by `plan()`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how fast, not what: two machines that differ in them share results."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -58,6 +58,8 @@ class TrainingConfig(StageConfig):
     `views` is how many versions of each sample augmentation makes (0: a new one each epoch); `patience` the epochs without
     progress after which training stops (0: never); `clip_norm` the largest norm of the gradient (0: unlimited).
     """
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"threads", "checkpoint_steps"})
 
     epochs: int = Field(default=20, ge=0)
     batch_size: int = Field(default=64, ge=1)
