@@ -42,7 +42,7 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     keep_macs: float = Field(default=0.5, gt=0, le=1)
     channel_multiple: int = Field(default=8, ge=1)
     floor_ratio: float = Field(default=0.25, gt=0, le=1)
-    importance: Importance = "magnitude"
+    importance: Importance = "taylor"
     cuts: int = Field(default=1, ge=1)
     cut_share: float = Field(default=0.3, ge=0, lt=1)
     largest_drop: float = Field(default=0.1, gt=0, lt=1)
@@ -156,11 +156,12 @@ def _loss_on(supervision: Supervision, batch: Batch, network: nn.Module) -> Tens
 
 def _check_recovery(before: Evaluation, after: TrainingResult, config: PruneConfig) -> None:
     lost = (before.score - after.best_score) * (1 if before.higher_is_better else -1)
+    other = "magnitude" if config.importance == "taylor" else "taylor"
     if config.epochs and lost > config.largest_drop * abs(before.score):
         raise TrainingError(
             f"prune: the network went in with a validation score of {before.score:.4g} and came out with {after.best_score:.4g}, "
             f"which is more than largest_drop = {config.largest_drop} of it; raise keep_macs (now {config.keep_macs}), floor_ratio "
-            f"(now {config.floor_ratio}) or epochs (now {config.epochs}), or set importance = 'magnitude'"
+            f"(now {config.floor_ratio}) or epochs (now {config.epochs}), or set importance = {other!r}"
         )
 
 
