@@ -153,7 +153,7 @@ def test_a_network_that_goes_on_to_another_stage_needs_no_epochs_here(
 
 def test_a_collapse_is_an_error_with_advice(tmp_path: Path, given: dict[str, Artifact]) -> None:
     with pytest.raises(TrainingError, match=r"went in with a validation score of .* raise keep_macs \(now 0\.14\)"):
-        pruned(tmp_path, given, keep_macs=0.14, floor_ratio=0.01, epochs=1, learning_rate=1e-6)
+        pruned(tmp_path, given, keep_macs=0.14, floor_ratio=0.01, importance="magnitude", epochs=1, learning_rate=1e-6)
 
 
 def test_a_wish_that_cannot_be_met_is_an_error(tmp_path: Path, given: dict[str, Artifact]) -> None:
