@@ -23,13 +23,12 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from pipeline.quantization.fakequant import ActivationFakeQuantize, FixedFakeQuantize, WeightFakeQuantize
 from pipeline.quantization.graph import TRANSPOSED, constant_of
-from pipeline.quantization.operations import CLAMPS, COMPUTES, FIXED, FLOAT_IN, MOVES, WEIGHTED, Fixed
+from pipeline.quantization.operations import CLAMPS, COMPUTES, FIXED, FLOAT_IN, JOINS, MOVES, WEIGHTED, Fixed
 from pipeline.quantization.ranges import HIGHEST, LOWEST, Method
 from pipeline.quantization.rules import Format, Rules
 from pipeline.quantization.trace import layer_of
 
 WISHED = "kept in float by float_layers"
-JOINS = {torch.ops.aten.cat.default, torch.ops.aten.stack.default}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ follow. In this order:
    pictures without a convolution before them these are a depthwise 1x1 convolution, whose weights are int8 per channel.
 3. A constant factor or offset goes into the weights of the convolution or linear layer that has no other reader.
 4. A zero pad goes into the convolution that follows, where it is the same on both sides.
-5. A transposed convolution becomes a convolution and an interleaving (`transposed`); a clamp goes before what only moves
-   numbers, next to the layer that it is fused with.
-6. What is left of number operands becomes tensors of the picture's rank, since an integer kernel multiplies tensors.
+5. A transposed convolution becomes a convolution and an interleaving (`transposed`); the rest is put into the form that the
+   integer kernels know (`arrange`).
 
 Legend: w [O, I/groups, kh, kw] convolution, [O, I] linear; b [O]; picture x [N, C, H, W].
 """
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
+from pipeline.quantization.arrange import arrange
 from pipeline.quantization.graph import (
     CONVOLUTIONS,
     TRANSPOSED,
@@ -34,12 +34,13 @@ from pipeline.quantization.graph import (
     constant_of,
     delete_unread,
     describe_as,
+    operand_and_constant,
     rank_of,
     read_constant,
     replace,
     set_constant,
 )
-from pipeline.quantization.operations import CLAMPS, LINEAR_MOVES, REARRANGES
+from pipeline.quantization.operations import LINEAR_MOVES
 from pipeline.quantization.transposed import write_out_transposed
 
 aten = torch.ops.aten
@@ -68,8 +69,7 @@ def fold(graph_module: fx.GraphModule) -> fx.GraphModule:
         _absorb_factors_and_offsets,
         _absorb_pads,
         write_out_transposed,
-        _clamp_before_moving,
-        _operands_to_tensors,
+        arrange,
     )
     for step in passes:
         step(graph_module)
@@ -195,7 +195,7 @@ def _absorb_factors_and_offsets(graph_module: fx.GraphModule) -> None:
     shared = {str(w.target) for w in weights if isinstance(w, fx.Node) and _readers(graph_module, w) > 1}
     ledger = _Ledger(shared)
     for node in calls(graph_module, {MULTIPLY, ADD}):
-        x, constant = _operand_and_constant(graph_module, node)
+        x, constant = operand_and_constant(graph_module, node)
         if x is None or node.kwargs:
             continue
         layer = _sole_source(x, through_moves=node.target is MULTIPLY and not isinstance(constant, fx.Node))
@@ -206,16 +206,6 @@ def _absorb_factors_and_offsets(graph_module: fx.GraphModule) -> None:
             label = str(constant.target if isinstance(constant, fx.Node) else constant)
             _absorb(graph_module, layer, node.target, value, label, ledger)
             replace(node, x)
-
-
-def _operand_and_constant(graph_module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node | None, Any]:
-    """Return the computed operand of a two-operand node and the constant one (a node or a number)."""
-    left, right = node.args[:2]
-    for x, constant in ((left, right), (right, left)):
-        fixed = not isinstance(constant, fx.Node) or constant_of(graph_module, constant) is not None
-        if fixed and isinstance(x, fx.Node) and constant_of(graph_module, x) is None:
-            return x, constant
-    return None, None
 
 
 def _sole_source(x: fx.Node, *, through_moves: bool) -> fx.Node | None:
@@ -348,38 +338,3 @@ def _both_sides(pad: fx.Node, count: int) -> list[int] | None:
     if any(first != second or first < 0 for first, second in pairs):
         return None
     return [0] * (count - len(pairs)) + [first for first, _ in reversed(pairs)]
-
-
-def _clamp_before_moving(graph_module: fx.GraphModule) -> None:
-    for node in calls(graph_module, CLAMPS):
-        move, clamp = node.args[0], node
-        while isinstance(move, fx.Node) and move.target in REARRANGES and len(move.users) == 1:
-            source = move.args[0]
-            assert isinstance(source, fx.Node)
-            clamp.replace_all_uses_with(move)
-            move.replace_input_with(source, _repeat(clamp, source, before=move))
-            graph_module.graph.erase_node(clamp)
-            clamp, move = move.args[0], source  # type: ignore[assignment]  # the clamp that was put there
-
-
-def _repeat(clamp: fx.Node, source: fx.Node, *, before: fx.Node) -> fx.Node:
-    """Return a new clamp like the old one, of another tensor."""
-    with clamp.graph.inserting_before(before):
-        new = clamp.graph.call_function(clamp.target, (source, *clamp.args[1:]), dict(clamp.kwargs))  # type: ignore[arg-type]  # an operation by `calls`
-    return describe_as(new, clamp, source.meta["val"])
-
-
-def _operands_to_tensors(graph_module: fx.GraphModule) -> None:
-    """Give numbers a tensor, and constants the rank of what they meet; a number is not trained."""
-    for node in calls(graph_module, {MULTIPLY, ADD}):
-        x, constant = _operand_and_constant(graph_module, node)
-        if x is None or node.kwargs or not node.meta["val"].is_floating_point():
-            continue
-        value = constant_of(graph_module, constant)
-        value = torch.tensor(float(constant)) if value is None else value
-        if isinstance(constant, fx.Node) and value.dim() >= rank_of(x):
-            continue
-        full = value.reshape([1] * (rank_of(x) - value.dim()) + list(value.shape))
-        name = str(constant.target) if isinstance(constant, fx.Node) else f"number_{node.name}"
-        trained = isinstance(value, nn.Parameter)
-        node.args = (x, add_constant(graph_module, name, full, before=node, trained=trained))

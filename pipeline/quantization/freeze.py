@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.errors import ExportError, ModelError
+from pipeline.errors import ExportError, ModelError, did_you_mean
 from pipeline.quantization.fold import fold
 from pipeline.quantization.graph import add_constant, calls, constant_of, delete_unread, replace
 from pipeline.quantization.operations import WEIGHTED
 from pipeline.quantization.program import drop_clamps_that_saturation_does
-from pipeline.quantization.ranges import Method
+from pipeline.quantization.ranges import METHODS, Method
 from pipeline.quantization.rules import Rules
 from pipeline.quantization.trace import trace
 
@@ -86,6 +86,7 @@ def prepare(
 
     from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
 
+    _know_layers(module, rules)
     graph = fold(trace(module, example_inputs))
     quantizer = TargetQuantizer(rules, method=ranges)
     with warnings.catch_warnings():
@@ -161,7 +162,8 @@ def save_quantized(prepared: Prepared, folder: Path) -> None:
 
 def load_quantized(folder: Path, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Prepared:
     """Build the prepared network again from its float module and what was saved; ModelError where they don't belong together."""
-    from safetensors.torch import load_file  # noqa: PLC0415  # only where something is loaded
+    from safetensors import SafetensorError  # noqa: PLC0415  # only where something is loaded
+    from safetensors.torch import load_file  # noqa: PLC0415  # as above
 
     description = _read_description(folder / DESCRIPTION)
     prepared = prepare(module, example_inputs, Rules.model_validate(description["rules"]), ranges=description["ranges"])
@@ -174,7 +176,7 @@ def load_quantized(folder: Path, module: nn.Module, example_inputs: tuple[Tensor
         expected = _state(prepared)
         if state.keys() != expected.keys() or any(state[name].shape != expected[name].shape for name in state):
             raise ModelError(f"{folder / WEIGHTS} does not hold this network's tensors; run the quantize stage again")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} can't be read ({error}); run the quantize stage again") from error
     with torch.no_grad():
         for name, tensor in state.items():
@@ -187,6 +189,17 @@ def graph_digest(graph: fx.GraphModule) -> str:
     """Return the sha256 over a graph's operations and their arguments: what a network computes, without its weights."""
     lines = [f"{node.op} {node.name} {node.target} {node.args} {node.kwargs}" for node in graph.graph.nodes]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _know_layers(module: nn.Module, rules: Rules) -> None:
+    """Raise ExportError where `float_layers` names a layer that the network doesn't have."""
+    known = [name for name, _ in module.named_modules() if name]
+    for wished in rules.float_layers:
+        if wished not in known:
+            shown = ", ".join(known[:20])
+            raise ExportError(
+                f"float_layers: no layer {wished!r} in {type(module).__name__}{did_you_mean(wished, known)}; it has {shown}"
+            )
 
 
 def _keep_promise(rules: Rules, float_layers: "tuple[FloatLayer, ...]") -> None:
@@ -215,6 +228,8 @@ def _read_description(path: Path) -> dict[str, Any]:
             raise ModelError(f"{path} is larger than {MAX_DESCRIPTION_BYTES} bytes; run the quantize stage again")
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         Rules.model_validate(description["rules"])
+        if description["ranges"] not in METHODS:
+            raise ModelError(f"{path} has ranges {str(description['ranges'])[:40]!r}; known: {', '.join(METHODS)}")
         if description["schema"] != 1 or not isinstance(description["graph"], str):
             raise ModelError(f"{path} has schema {description['schema']!r}; known: 1; run the quantize stage again")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -81,6 +81,16 @@ def delete_unread(graph_module: fx.GraphModule) -> None:
                 delattr(owner, leaf)
 
 
+def operand_and_constant(graph_module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node | None, Any]:
+    """Return the computed operand of a two-operand node and the constant one (a node or a number)."""
+    left, right = node.args[:2]
+    for x, constant in ((left, right), (right, left)):
+        fixed = not isinstance(constant, fx.Node) or constant_of(graph_module, constant) is not None
+        if fixed and isinstance(x, fx.Node) and constant_of(graph_module, x) is None:
+            return x, constant
+    return None, None
+
+
 def replace(old: fx.Node, new: fx.Node) -> None:
     """Let every reader of `old` read `new`, and erase `old`."""
     old.replace_all_uses_with(new)

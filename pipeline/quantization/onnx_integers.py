@@ -87,6 +87,22 @@ def drop_unread(model: ModelProto) -> None:
             model.graph.initializer.remove(tensor)
 
 
+def put_in_order(model: ModelProto) -> None:
+    """Sort nodes so that each comes after what it reads, as ONNX demands; a converter may leave them otherwise."""
+    waiting = list(model.graph.node)
+    unwritten = {name for node in waiting for name in node.output}
+    ordered: list[NodeProto] = []
+    while waiting:
+        ready = [not unwritten & set(node.input) for node in waiting]
+        assert any(ready), "the graph is a cycle"
+        now = [node for node, is_ready in zip(waiting, ready, strict=True) if is_ready]
+        waiting = [node for node, is_ready in zip(waiting, ready, strict=True) if not is_ready]
+        unwritten -= {name for node in now for name in node.output}
+        ordered += now
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
 def _activations_to_uint8(graph: Graph) -> None:
     for node in graph.model.graph.node:
         if node.op_type not in (Q, DQ) or node.input[0] in graph.constants:

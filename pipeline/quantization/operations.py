@@ -102,6 +102,7 @@ REARRANGES = {
 }
 """Moves of one tensor that a clamp may change places with."""
 MOVES = {*LINEAR_MOVES, aten.max_pool1d.default, aten.max_pool2d.default}
+JOINS = {aten.cat.default, aten.stack.default}
 FIXED: Mapping[Any, Fixed] = {
     aten.softmax.int: Fixed(1 / 256, -128),
     aten.sigmoid.default: Fixed(1 / 256, -128),

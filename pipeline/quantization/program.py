@@ -69,6 +69,47 @@ def take_channels_last(graph_module: fx.GraphModule) -> fx.GraphModule:
     return own
 
 
+def flatten_linears(frozen: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy whose int8 linear layers take matrices [M, I]: ONNX has an integer kernel for those alone."""
+    own = copy.deepcopy(frozen)
+    for node in calls(own, {aten.linear.default}):
+        x: Any = node.args[0]
+        shape = list(node.meta["val"].shape)
+        outputs = _dequantised(node)
+        if (
+            len(shape) < 3
+            or not outputs
+            or x.target not in DEQUANTIZES
+            or not all(isinstance(n, int) for n in shape[1:])
+        ):
+            continue
+        weight: Any = node.args[1]
+        features = constant_of(own, weight.args[0]) if weight.target in DEQUANTIZES else None
+        assert features is not None  # an int8 layer's weight is a constant, folded
+        rows = _reshaped(x, [-1, int(features.shape[-1])])
+        node.replace_input_with(x, _rounded_again(own, rows, x))
+        for output in outputs:
+            readers = list(output.users)
+            last = _rounded_again(own, _reshaped(output, [-1, *shape[1:]]), output)
+            for reader in readers:
+                reader.replace_input_with(output, last)
+    own.recompile()
+    return own
+
+
+def _dequantised(node: fx.Node) -> list[fx.Node]:
+    """Return the dqs behind a node's q, with nothing but a clamp between them; none where it isn't quantised."""
+    users = list(node.users)
+    while len(users) == 1 and users[0].target in CLAMPS:
+        users = list(users[0].users)
+    return list(users[0].users) if len(users) == 1 and users[0].target in QUANTIZES else []
+
+
+def _reshaped(x: fx.Node, shape: list[int]) -> fx.Node:
+    with x.graph.inserting_after(x):
+        return x.graph.call_function(aten.reshape.default, (x, shape))
+
+
 def _where_to_turn(placeholder: fx.Node) -> list[fx.Node]:
     """Return the nodes after which the axes turn: behind an int8 input's dq, so that integers are turned."""
     users = list(placeholder.users)

@@ -19,8 +19,8 @@ from torch import Tensor, fx
 from pipeline.artifact import Artifact, Facts
 from pipeline.errors import ExportError
 from pipeline.quantization.form import FileForm, Layout
-from pipeline.quantization.onnx_integers import drop_unread, to_integers
-from pipeline.quantization.program import fold_weights, is_frozen, take_channels_last
+from pipeline.quantization.onnx_integers import drop_unread, put_in_order, to_integers
+from pipeline.quantization.program import flatten_linears, fold_weights, is_frozen, take_channels_last
 from pipeline.quantization.quiet import quiet
 from pipeline.quantization.rules import Scheme
 from pipeline.quantization.source import metadata_of, program_of
@@ -65,7 +65,7 @@ def write_onnx(
     `scheme` "float16" or "dynamic_int8" converts a float program on the way. The same program gives the same bytes.
     """
     integer = is_frozen(program)
-    own = fold_weights(program) if integer else program
+    own = flatten_linears(fold_weights(program)) if integer else program
     if form.input_layout == "NHWC":
         own = take_channels_last(own)
         example_inputs = tuple(x.movedim(1, -1) if x.dim() > 2 else x for x in example_inputs)
@@ -116,6 +116,7 @@ def _converted(model: ModelProto, scheme: Scheme | None) -> ModelProto:
 
         with quiet():
             half: ModelProto = convert_float_to_float16(model, keep_io_types=True)
+        put_in_order(half)
         return half
     if scheme == "dynamic_int8":
         return _dynamic_int8(model)
