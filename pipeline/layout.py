@@ -5,15 +5,15 @@ built-in networks on one thread, batch of 64 pictures 28x28, least of eight, in 
 to 97, MobileNet 84 to 52, ResNet-20 297 to 228.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
+
+from pipeline.quiet import copied
 
 
 def takes_channels_last(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> bool:
     """Tell whether a network runs with channels last: a copy of it tries; `view` in its forward() may forbid it."""
-    trial = copy.deepcopy(module)
+    trial = copied(module)
     lay_out(trial, torch.channels_last)
     try:
         with torch.no_grad():

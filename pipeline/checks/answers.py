@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from pipeline.errors import ModelError
+from pipeline.quiet import quiet
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -140,8 +141,9 @@ def _onnx_port(value: Any, nodes: dict[str, onnx.NodeProto], graph: onnx.GraphPr
 def _open_tflite(path: Path) -> OpenFile:
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  # an ONNX file doesn't pay for it
 
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
+    with quiet():  # LiteRT announces its delegate from C++
+        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
     inputs = tuple(_tflite_port(detail) for detail in interpreter.get_input_details())
     outputs = tuple(_tflite_port(detail) for detail in interpreter.get_output_details())
     ins = [detail["index"] for detail in interpreter.get_input_details()]

@@ -10,7 +10,6 @@ The frozen program answers exactly as the prepared one. It is never saved: `load
 folds it, prepares it, and loads what was trained, which gives the same program, and the same bytes in the files.
 """
 
-import copy
 import hashlib
 import json
 import warnings
@@ -29,6 +28,7 @@ from pipeline.quantization.program import drop_clamps_that_saturation_does
 from pipeline.quantization.ranges import METHODS, Method
 from pipeline.quantization.rules import Rules
 from pipeline.quantization.trace import trace
+from pipeline.quiet import copied, quiet
 
 if TYPE_CHECKING:
     from pipeline.quantization.annotate import FloatLayer
@@ -82,9 +82,10 @@ def prepare(
     module: nn.Module, example_inputs: tuple[Tensor, ...], rules: Rules, *, ranges: Method = "moving"
 ) -> Prepared:
     """Trace, fold and annotate a float module; the batch stays dynamic. Calibrate what it gives before anything else."""
-    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e  # noqa: PLC0415  # torchao takes seconds to import
+    with quiet():  # torchao logs about its own internals when it is loaded
+        from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e  # noqa: PLC0415  # seconds to import
 
-    from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
+        from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
 
     _know_layers(module, rules)
     graph = fold(trace(module, example_inputs))
@@ -125,7 +126,7 @@ def freeze(prepared: Prepared) -> fx.GraphModule:
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e  # noqa: PLC0415  # torchao takes seconds to import
 
-    own = copy.deepcopy(prepared).eval()
+    own = copied(prepared).eval()
     if any(quantizer.phase != "frozen" for quantizer in own.quantizers()):
         freeze_ranges(own)
     _renew_weight_scales(own)

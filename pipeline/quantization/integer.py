@@ -18,9 +18,7 @@ Codes go where values went: what only moves numbers (`MOVES`) moves codes. What 
 in the frozen program, and named.
 """
 
-import copy
 import operator
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +37,7 @@ from pipeline.quantization.kernels import (
     product_table,
     sum_table,
 )
+from pipeline.quiet import copied
 
 QUANTISE = "quantized_decomposed.quantize_per_tensor.default"
 DEQUANTISE = "quantized_decomposed.dequantize_per_tensor.default"
@@ -134,11 +133,7 @@ def simulate(frozen: fx.GraphModule, *, runtime: Runtime = "litert") -> IntegerP
 
     `frozen` stays as it is. `runtime` decides where the two differ: sums, products and means.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r".*LeafSpec", FutureWarning
-        )  # torch copies by what it calls deprecated itself
-        program = copy.deepcopy(frozen)
+    program = copied(frozen)
     unmatched = [
         node.name for node in list(program.graph.nodes) if _is(node, QUANTISE) and not _rewrite(program, node, runtime)
     ]
@@ -247,8 +242,8 @@ def _codes(value: Any) -> tuple[fx.Node, Grid] | None:
         return None
     grid = grids.pop()
     with value.graph.inserting_before(value):
-        copied = value.graph.node_copy(value, lambda arg: known[arg][0] if arg in known else arg)
-    return None if _is(value, *PADS) and not _pad_with_codes(copied, grid) else (copied, grid)
+        moved_node = value.graph.node_copy(value, lambda arg: known[arg][0] if arg in known else arg)
+    return None if _is(value, *PADS) and not _pad_with_codes(moved_node, grid) else (moved_node, grid)
 
 
 def _pad_with_codes(node: fx.Node, grid: Grid) -> bool:

@@ -5,7 +5,6 @@ Each function changes the graph, never an answer: the program gives the same num
 Legend: `q` a quantize op, `dq` a dequantize op of torch's `quantized_decomposed`; x [N, C, ...].
 """
 
-import copy
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import fx
 
 from pipeline.quantization.graph import add_constant, calls, constant_of, rank_of
 from pipeline.quantization.operations import CLAMPS
+from pipeline.quiet import copied
 
 # The operators exist once this module is loaded; it is torch's own way of registering them.
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  # isort: skip
@@ -30,7 +30,7 @@ def is_frozen(graph_module: fx.GraphModule) -> bool:
 
 def fold_weights(frozen: fx.GraphModule) -> fx.GraphModule:
     """Return a copy in which weights lie as int8, without their q: a byte a weight."""
-    own = copy.deepcopy(frozen)
+    own = copied(frozen)
     for node in calls(own, QUANTIZES):
         weight = constant_of(own, node.args[0])
         if weight is not None:
@@ -49,7 +49,7 @@ def fold_weights(frozen: fx.GraphModule) -> fx.GraphModule:
 
 def take_channels_last(graph_module: fx.GraphModule) -> fx.GraphModule:
     """Return a copy whose inputs of three and more dimensions are [N, ..., C]."""
-    own = copy.deepcopy(graph_module)
+    own = copied(graph_module)
     for node in [node for node in own.graph.nodes if node.op == "placeholder" and rank_of(node) > 2]:
         rank = rank_of(node)
         order = [0, rank - 1, *range(1, rank - 1)]
@@ -71,7 +71,7 @@ def take_channels_last(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 def flatten_linears(frozen: fx.GraphModule) -> fx.GraphModule:
     """Return a copy whose int8 linear layers take matrices [M, I]: ONNX has an integer kernel for those alone."""
-    own = copy.deepcopy(frozen)
+    own = copied(frozen)
     for node in calls(own, {aten.linear.default}):
         x: Any = node.args[0]
         shape = list(node.meta["val"].shape)

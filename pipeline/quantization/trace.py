@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from pipeline.errors import ExportError
 from pipeline.quantization.lowerings import LOWERINGS
-from pipeline.quantization.quiet import quiet
+from pipeline.quiet import quiet
 
 MAX_BATCH = 1024
 LIBRARY_FOLDERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))

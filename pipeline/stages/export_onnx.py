@@ -21,10 +21,10 @@ from pipeline.errors import ExportError
 from pipeline.quantization.form import FileForm, Layout
 from pipeline.quantization.onnx_integers import drop_unread, put_in_order, to_integers
 from pipeline.quantization.program import flatten_linears, fold_weights, is_frozen, take_channels_last
-from pipeline.quantization.quiet import quiet
 from pipeline.quantization.rules import Scheme
 from pipeline.quantization.source import metadata_of, program_of
 from pipeline.quantization.trace import MAX_BATCH
+from pipeline.quiet import quiet
 from pipeline.stage import Context, Stage, StageConfig
 
 OPSET = 18

@@ -18,10 +18,10 @@ from pipeline.artifact import Artifact, Facts
 from pipeline.errors import ExportError
 from pipeline.quantization.form import FileForm, Layout
 from pipeline.quantization.program import is_frozen, take_channels_last
-from pipeline.quantization.quiet import quiet
 from pipeline.quantization.rules import Scheme
 from pipeline.quantization.source import metadata_of, program_of
 from pipeline.quantization.trace import MAX_BATCH
+from pipeline.quiet import quiet
 from pipeline.stage import Context, Stage, StageConfig
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import split_batches
 from pipeline.checks.answers import open_file
-from pipeline.quantization.quiet import quiet
+from pipeline.quiet import quiet
 from pipeline.stage import Context, Progress, Stage, StageConfig
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.artifact import Artifact, Facts
-from pipeline.quantization.quiet import quiet
+from pipeline.quiet import quiet
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.ptq_onnx import PtqConfig, calibration_samples
 

@@ -1,9 +1,10 @@
-"""Quiet: run a converter without its noise, and keep the noise for the error it may end in.
+"""Quiet: run a converter, or copy a traced graph, without its noise; a converter's is kept for the error it may end in.
 
 The converters print progress, warnings and C++ log lines on file descriptors 1 and 2; Python's own redirection does not
 reach those, so the descriptors themselves point to a temporary file for the time of the call, beside it.
 """
 
+import copy
 import io
 import logging
 import os
@@ -12,8 +13,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import IO
+from typing import IO, TypeVar
 
+Value = TypeVar("Value")
 KEPT_CHARACTERS = 2000
 
 
@@ -41,6 +43,13 @@ def quiet() -> Iterator[Noise]:
             noise.text = (_end_of(sink) + unread.getvalue())[-KEPT_CHARACTERS:]
 
 
+def copied(value: Value) -> Value:
+    """Return a deep copy of what may hold a traced graph, without the warning that torch's own copying raises."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
+        return copy.deepcopy(value)
+
+
 def _point_at(sink: IO[bytes]) -> list[int]:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -53,9 +62,9 @@ def _point_at(sink: IO[bytes]) -> list[int]:
 def _point_back(kept: list[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    for descriptor, copy in enumerate(kept, start=1):
-        os.dup2(copy, descriptor)
-        os.close(copy)
+    for descriptor, kept_one in enumerate(kept, start=1):
+        os.dup2(kept_one, descriptor)
+        os.close(kept_one)
 
 
 def _end_of(sink: IO[bytes]) -> str:
