@@ -8,7 +8,8 @@ Each flow ends in an int8 program (the quantize stage, calibration alone) and is
   half the MACs are left); the other 40 % at half the rate.
 
 `choose` tries the same rates for each flow on the quarter's validation split; `judge` trains each flow at its best rate with five
-seeds on both, and looks at the test split. Both add a line for each run to a file of results, and skip what it holds.
+seeds on both, and looks at the test split. Both add to `results.json` run by run, and skip what it holds. `table` prints the
+figures of the README.
 """
 
 import argparse
@@ -16,8 +17,10 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -38,57 +41,98 @@ TASKS = {"full": {"train_fraction": 1.0, "epochs": 12}, "quarter": {"train_fract
 RATES = (8e-3, 16e-3, 32e-3)
 BOOK = {"distilled": 0.6, "rate": 0.5, "keep_macs": 0.5, "channel_multiple": 8}
 SEEDS = range(5)
+RESULTS = FOLDER / "results.json"
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Student's t, two-sided, by the number of values: https://www.itl.nist.gov/div898/handbook/eda/section3/eda3672.htm."""
 
 
 def main() -> None:
-    """Run what is asked for and not there yet."""
+    """Run what is asked for and not there yet, or print what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("choose", "judge"))
-    parser.add_argument("--student", choices=tuple(digits.STUDENTS), default="dscnn")
-    parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=None)
+    parser.add_argument("what", choices=("choose", "judge", "table"))
+    parser.add_argument("--students", nargs="+", choices=tuple(digits.STUDENTS), default=("dscnn",))
     parser.add_argument("--flows", nargs="+", choices=tuple(FLOWS), default=tuple(FLOWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=None)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "pruning_schedule")
     arguments = parser.parse_args()
-    path = FOLDER / f"{arguments.what}.jsonl"
-    for task in arguments.tasks or (("quarter",) if arguments.what == "choose" else TASKS):
-        for seed in arguments.seeds or ([0] if arguments.what == "choose" else SEEDS):
-            for flow in arguments.flows:
-                for rate in RATES if arguments.what == "choose" else (chosen_rate(arguments.student, flow),):
-                    _once(
-                        path,
-                        {"student": arguments.student, "task": task, "flow": flow, "seed": seed, "rate": rate},
-                        arguments,
-                    )
+    if arguments.what == "table":
+        print(table(results()))
+        return
+    for student, flow in product(arguments.students, arguments.flows):
+        if arguments.what == "choose":
+            runs = [{"task": "quarter", "seed": 0, "rate": rate} for rate in RATES]
+        else:
+            rate = chosen_rate(results(), student, flow)
+            runs = [{"task": task, "seed": seed, "rate": rate} for task in TASKS for seed in SEEDS]
+        for run in runs:
+            _once({"what": arguments.what, "student": student, "flow": flow, **run}, arguments.work)
 
 
-def chosen_rate(student: str, flow: str) -> float:
-    """Return the rate with the best validation loss among those that were tried."""
-    lines = [json.loads(line) for line in (FOLDER / "choose.jsonl").read_text().splitlines()]
-    tried = [line for line in lines if (line["student"], line["flow"]) == (student, flow)]
-    return float(min(tried, key=lambda line: line["validation"]["loss"])["rate"])
+def results() -> list[dict[str, Any]]:
+    """Return all runs so far."""
+    runs: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    return runs
 
 
-def _once(path: Path, what: Mapping[str, Any], arguments: argparse.Namespace) -> None:
-    done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    if any(what.items() <= line.items() for line in done):
+def chosen_rate(runs: Sequence[Mapping[str, Any]], student: str, flow: str) -> float:
+    """Return the rate with the least validation loss among those that were tried."""
+    tried = [run for run in runs if (run["what"], run["student"], run["flow"]) == ("choose", student, flow)]
+    return float(min(tried, key=lambda run: run["validation"]["loss"])["rate"])
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each student, task and flow: mean int8 test score, and its paired difference to the unpruned one."""
+    lines = [
+        "| student | task | flow | rate | MACs | int8 test, % | against unpruned, points (95 % interval) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    judged = [run for run in runs if run["what"] == "judge"]
+    for student, task, flow in dict.fromkeys((run["student"], run["task"], run["flow"]) for run in judged):
+        mine = {
+            run["seed"]: run for run in judged if (run["student"], run["task"], run["flow"]) == (student, task, flow)
+        }
+        whole = {
+            run["seed"]: run
+            for run in judged
+            if (run["student"], run["task"], run["flow"]) == (student, task, "unpruned")
+        }
+        scores = [100 * run["test"]["int8"] for run in mine.values()]
+        apart = [
+            100 * (run["test"]["int8"] - whole[seed]["test"]["int8"]) for seed, run in mine.items() if seed in whole
+        ]
+        macs = " to ".join(
+            f"{count / 1e6:.2f} M"
+            for count in sorted({min(run["macs"] for run in mine.values()), max(run["macs"] for run in mine.values())})
+        )
+        rate = next(iter(mine.values()))["rate"]
+        lines.append(
+            f"| {student} | {task} | {flow} | {rate} | {macs} | {mean(scores):.2f} | {mean(apart):+.2f} ({interval(apart)}) |"
+        )
+    return "\n".join(lines)
+
+
+def interval(values: Sequence[float]) -> str:
+    """Return Student's 95 % interval of a mean, five values or fewer."""
+    if len(values) < 2:
+        return "one seed"
+    half = T_95[len(values)] * stdev(values) / len(values) ** 0.5
+    return f"{mean(values) - half:+.2f} to {mean(values) + half:+.2f}"
+
+
+def _once(what: Mapping[str, Any], work: Path) -> None:
+    if any(what.items() <= run.items() for run in results()):
         return
     began = time.perf_counter()
-    line = {
-        **what,
-        **result_of(what, arguments.work, judged=arguments.what == "judge"),
-        "seconds": round(time.perf_counter() - began),
-    }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)  # a script's answer
+    found = {**what, **result_of(what, work, judged=what["what"] == "judge")}
+    found["seconds"] = round(time.perf_counter() - began)
+    RESULTS.write_text(json.dumps([*results(), found], indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found), flush=True)
 
 
 def result_of(what: Mapping[str, Any], work: Path, *, judged: bool) -> dict[str, Any]:
     """Train one flow with one seed; the test split is looked at only when it is judged."""
     task = task_of(what["student"], what["task"])
     inputs = supervision_of(work, what["task"], what["seed"], task)
-    folder = work / "runs" / "-".join(str(part) for part in what.values())
+    folder = work / "runs" / "-".join(str(what[part]) for part in ("student", "task", "flow", "seed", "rate"))
     network = FLOWS[what["flow"]](folder, inputs, task, what)
     program, _, _ = program_of(
         made(quantize.STAGE, task, folder / "int8", {"network": network}, seed=what["seed"], epochs=0), task
