@@ -6,7 +6,7 @@ An artifact folder has `artifact.json` (`{"schema": 1, "kind": ..., "facts": {..
 |---|---|
 | network | `weights.safetensors`, `architecture.json`: a float network, rebuilt from the task's own constructor |
 | quantized | the same, and `quantization.json` with rules and ranges |
-| outputs | `outputs.npz`: what a network or a file answers on one split |
+| outputs | `output_0.npy`, `output_1.npy`, ...: what a network or a file answers on one split, [views, samples, ...] |
 | costs | `costs.json`: what a layer shape costs on a device |
 | onnx, tflite | `model.onnx`, `model.tflite` |
 

@@ -5,7 +5,7 @@ from how often a generator was called. So a killed run continues in mid-epoch wi
 says about view v of a sample can be computed once: the student will see exactly that picture again.
 
 An epoch's batches are as equal in size as they can be: no sample is left out, and none stands alone before a BatchNorm.
-Samples are fetched by plain indexing: a `DataLoader` without workers cost more and gave nothing.
+Samples are fetched by plain indexing, in this process.
 
 Letters: N samples.
 """
