@@ -19,6 +19,8 @@ def measure(
     made: Made, store: Store, *, target: str, device: str | None, fresh: bool, say: Callable[[str], None]
 ) -> tuple[Measured, ...]:
     """Measure every exported file of a run with one thread and with all; valid measurements are used again."""
+    if not made.recipe.measure:
+        return ()
     made_by_row = {row.title: made.done[row.model].artifact for row in made.plan.rows}
     files = {title: artifact for title, artifact in made_by_row.items() if artifact.kind in ("onnx", "tflite")}
     paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}

@@ -5,7 +5,8 @@
     seed = 0                                     targets = ["raspberry-pi-4"]
 
 A section `[prune]` sets the stage of that name wherever it stands; `[prune-2]` its second occurrence alone. `[budget]`
-lines become verdicts. What a section leaves out comes from the target or is the stage's default.
+lines become verdicts; `controls = false` leaves the control rows out, `measure = false` the latencies. What a section
+leaves out comes from the target or is the stage's default.
 """
 
 import json
@@ -55,6 +56,7 @@ class Recipe(BaseModel):
     budget: Budget = Budget()
     devices: dict[str, str] = {}
     controls: bool = True
+    measure: bool = True
     sections: dict[str, dict[str, Any]] = {}
     folder: Path = Path()
 
