@@ -29,6 +29,7 @@ Answers = NDArray[np.float32] | tuple[NDArray[np.float32], ...]
 """What a network answers on a split, [N, ...]; a tuple where it has several outputs."""
 
 PREDICT_BATCH = 250
+FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on a split: the score in the metric's direction, and the mean loss that breaks ties."""
+    """How good a network is on a split: the score in the metric's direction, the mean loss, the score's standard error."""
 
     score: float
     loss: float
     higher_is_better: bool = True
+    error: float = 0.0
 
     def is_better_than(self, other: "Evaluation | None") -> bool:
-        """Tell whether this one is better; of two equal ones the later is."""
+        """Tell whether this one is better.
+
+        Scores within one standard error of each other say nothing, so there the lower loss is better: on 750 samples a lucky
+        epoch at a high learning rate is three samples ahead of the last one. Of two equal ones the later is.
+        """
         if other is None:
             return True
-        sign = 1.0 if self.higher_is_better else -1.0
-        return (sign * self.score, -self.loss) >= (sign * other.score, -other.loss)
+        gain = (self.score - other.score) * (1.0 if self.higher_is_better else -1.0)
+        if abs(gain) > max(self.error, other.error):
+            return gain > 0
+        return self.loss <= other.loss
 
 
 def derive(seed: int, *parts: str | int) -> int:
@@ -135,7 +143,25 @@ def evaluate(module: nn.Module, task: LoadedTask, split: SplitName = "validation
         arrays.append([part.float().cpu().numpy() for part in outputs])
     joined = tuple(np.concatenate(parts) for parts in zip(*arrays, strict=True))
     score = task.score(joined if len(joined) > 1 else joined[0], targets)
-    return Evaluation(score, loss / len(targets), higher_is_better=task.metric.higher_is_better)
+    error = _standard_error(joined, targets, task)
+    return Evaluation(score, loss / len(targets), higher_is_better=task.metric.higher_is_better, error=error)
+
+
+def _standard_error(outputs: tuple[NDArray[np.float32], ...], targets: NDArray[Any], task: LoadedTask) -> float:
+    """Return a score's standard error from its spread over disjoint parts; 0 where parts are too small to be judged."""
+    if len(targets) < 2 * FOLDS:
+        return 0.0
+    parts = [np.arange(first, len(targets), FOLDS) for first in range(FOLDS)]
+    try:
+        scores = [
+            task.score(
+                tuple(output[part] for output in outputs) if len(outputs) > 1 else outputs[0][part], targets[part]
+            )
+            for part in parts
+        ]
+    except TaskError:
+        return 0.0
+    return float(np.std(scores, ddof=1) / math.sqrt(FOLDS))
 
 
 def answer(module: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Batch, tuple[Tensor, ...]]]:

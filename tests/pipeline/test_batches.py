@@ -1,4 +1,6 @@
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from pipeline.batches import (
     views_of,
 )
 from pipeline.errors import TaskError
-from pipeline.task import LoadedTask
+from pipeline.task import LoadedTask, Splits
 from tests.small_task import Bars, bars
 
 
@@ -130,6 +132,39 @@ def test_a_better_score_wins_then_a_lower_loss_then_the_later() -> None:
     assert Evaluation(0.9, 0.5).is_better_than(first)
     assert not Evaluation(0.9, 0.6).is_better_than(first)
     assert Evaluation(0.8, 0.5, higher_is_better=False).is_better_than(Evaluation(0.9, 0.5, higher_is_better=False))
+
+
+def test_scores_within_a_standard_error_are_told_apart_by_the_loss() -> None:
+    lucky = Evaluation(0.991, 0.05, error=0.004)
+
+    assert Evaluation(0.988, 0.04, error=0.004).is_better_than(lucky)
+    assert not Evaluation(0.988, 0.06, error=0.004).is_better_than(lucky)
+    assert not Evaluation(0.98, 0.04, error=0.004).is_better_than(lucky)
+
+
+def test_the_standard_error_of_an_accuracy_is_the_binomial_one() -> None:
+    class Coin(Bars):
+        def data(self) -> Splits:
+            splits = super().data()
+            return Splits(train=splits.train, validation=self._split(3, 4000), test=splits.test)
+
+    task = LoadedTask(raw=Coin(), root=Path(__file__).parent)
+    evaluation = evaluate(task.student(), task)
+
+    binomial = (evaluation.score * (1 - evaluation.score) / 4000) ** 0.5
+    assert evaluation.error == pytest.approx(binomial, rel=0.6)  # ten parts tell a spread to within a quarter or so
+
+
+def test_a_score_that_cannot_judge_parts_has_no_error() -> None:
+    class Whole(Bars):
+        def score(self, outputs: Any, targets: Any) -> float:
+            if len(targets) < 40:
+                raise ValueError("too few")
+            return super().score(outputs, targets)
+
+    task = LoadedTask(raw=Whole(), root=Path(__file__).parent)
+
+    assert evaluate(task.student(), task).error == 0
 
 
 def test_a_network_that_mixes_samples_up_is_refused() -> None:
