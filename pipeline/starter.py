@@ -47,10 +47,10 @@ class BrightestQuarter:
         return Splits(train=Pictures(0, 1000), validation=Pictures(1, 300), test=Pictures(2, 1000))
 
     def teachers(self) -> dict[str, Teacher]:
-        return {"wide": Teacher(network=lambda: network(32))}
+        return {"wide": Teacher(network=lambda: network(64))}
 
     def student(self) -> nn.Module:
-        return network(16)
+        return network(32)
 
     def score(self, outputs, targets) -> float:
         return float((outputs.argmax(1) == targets).mean())

@@ -100,7 +100,7 @@ def test_a_changed_comment_leaves_everything_cached(place: Place) -> None:
 def test_a_changed_student_leaves_the_teacher_cached(place: Place) -> None:
     source = place.folder / "task.py"
     before = source.read_text()
-    source.write_text(before.replace("return network(16)", "return network(24)"))
+    source.write_text(before.replace("return network(32)", "return network(24)"))
 
     explained = edgepress(place.folder, "explain", "recipe.toml").stdout
 
@@ -117,7 +117,7 @@ def test_a_pruned_network_answers_the_same_in_a_new_process(place: Place) -> Non
         "from pipeline.task_file import load_task\n"
         "task = load_task('task.py:task', relative_to=Path())\n"
         "folders = [open_artifact(path) for path in sorted(Path('.edgepress/objects').iterdir())]\n"
-        "pruned = [found for found in folders if found.kind == 'network' and 'kept_macs' in found.facts]\n"
+        "pruned = [found for found in folders if found.kind == 'network' and 'wanted_macs' in found.facts]\n"
         "torch.set_num_threads(1); torch.manual_seed(0); inputs = torch.randn(64, 1, 16, 16)\n"
         "for artifact in pruned:\n"
         "    with torch.inference_mode(): answers = load_network(artifact, task).eval()(inputs)\n"
