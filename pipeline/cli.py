@@ -16,6 +16,17 @@ from pipeline.errors import EdgepressError
 LOG_WIDTH = 180
 """Characters a line where no terminal says how many it has: tables stay whole."""
 
+IN_COMPRESS = (
+    "torch",
+    "torchao",
+    "torch_pruning",
+    "lightning_fabric",
+    "litert_torch",
+    "safetensors",
+    "ai_edge_quantizer",
+)
+"""Modules that the light install leaves out."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
@@ -40,6 +51,12 @@ def main() -> None:
     """Run the command line; turn an EdgepressError into one line on stderr and exit code 2."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        if error.name not in IN_COMPRESS:
+            raise
+        needs = f"this verb needs {error.name}, which the light install leaves out; pip install 'edgepress[compress]'"
+        print(f"edgepress: {needs}", file=sys.stderr)  # noqa: T201 - as below
+        sys.exit(2)
     except EdgepressError as error:
         print(f"edgepress: {error}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
         sys.exit(2)

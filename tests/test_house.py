@@ -67,3 +67,17 @@ def test_a_light_command_imports_no_torch(arguments: list[str]) -> None:
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
 
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_verb_that_trains_says_what_a_light_install_lacks() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['edgepress', 'run', 'digits']\n"
+        "from pipeline.cli import main; main()"
+    )
+
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "edgepress: this verb needs torch, which the light install leaves out; pip install 'edgepress[compress]'\n"
+    )
