@@ -57,14 +57,12 @@ def main() -> None:
     if arguments.what == "table":
         print(table(results()))
         return
-    for student, flow in product(arguments.students, arguments.flows):
-        if arguments.what == "choose":
-            runs = [{"task": "quarter", "seed": 0, "rate": rate} for rate in RATES]
-        else:
-            rate = chosen_rate(results(), student, flow)
-            runs = [{"task": task, "seed": seed, "rate": rate} for task in TASKS for seed in SEEDS]
-        for run in runs:
-            _once({"what": arguments.what, "student": student, "flow": flow, **run}, arguments.work)
+    seeds, tasks = ((0,), ("quarter",)) if arguments.what == "choose" else (SEEDS, TASKS)
+    for seed, student, task, flow in product(seeds, arguments.students, tasks, arguments.flows):
+        rates = RATES if arguments.what == "choose" else (chosen_rate(results(), student, flow),)
+        for rate in rates:
+            run = {"what": arguments.what, "student": student, "flow": flow, "task": task, "seed": seed, "rate": rate}
+            _once(run, arguments.work)
 
 
 def results() -> list[dict[str, Any]]:
