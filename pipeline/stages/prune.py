@@ -3,7 +3,7 @@
 The network is cut in `cuts` steps, spread evenly over the first `cut_share` of the epochs, the first before any of them; each
 leaves the same share of what the last one left. One learning rate's schedule runs over all of it, back at its full height
 (learning-rate rewinding: Renda et al. 2020, https://arxiv.org/abs/2003.02389), with the teachers as supervisors throughout.
-`tests/evidence/pruning_schedule` shows what that is worth against cutting once, late, and recovering at a low rate.
+`tests/evidence/pruning_schedule/run.py` compares that with cutting once, late, and recovering at a low rate.
 
 A network that doesn't recover is an error with advice, not a result.
 """
