@@ -35,15 +35,6 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class TensorSpec:
-    """A model's input or output: `shape` without the batch, `dtype` as numpy names it."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
 class Artifact:
     """A folder that never changes: `digest` is the sha256 of all that it holds."""
 

@@ -16,6 +16,7 @@ from pipeline.checks.graph import Graph, read_graph
 from pipeline.checks.lints import Finding, Promises, lint
 from pipeline.checks.operators import float_operators, fused_graph
 from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales, first_divergence
+from pipeline.recorded_outputs import read_answers
 from pipeline.task import LoadedTask
 
 SCORE_TOLERANCE = 0.005
@@ -63,7 +64,7 @@ class Verdict:
 
 def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
     """Compare the three forms on the test split."""
-    program, onnx, tflite = (_answers(artifact) for artifact in (forms.program, forms.onnx, forms.tflite))
+    program, onnx, tflite = (read_answers(artifact) for artifact in (forms.program, forms.onnx, forms.tflite))
     scale = _output_scale(forms)
     graphs = read_graph(forms.onnx_file.file("model.onnx")), read_graph(forms.tflite_file.file("model.tflite"))
     files = (
@@ -97,11 +98,6 @@ def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
         torch_tflite=pairs[1],
         onnx_tflite=pairs[2],
     )
-
-
-def _answers(artifact: Artifact) -> np.ndarray:
-    answers: np.ndarray = np.load(artifact.file("output_0.npy"), allow_pickle=False)[0]
-    return answers
 
 
 def _output_scale(forms: Forms) -> float | None:

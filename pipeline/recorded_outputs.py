@@ -38,5 +38,10 @@ def read_outputs(artifact: Artifact) -> tuple[Floats, ...]:
         ) from error
 
 
+def read_answers(artifact: Artifact) -> Floats:
+    """Return the first output on a split that is shown in one view, [N, ...]."""
+    return np.asarray(read_outputs(artifact)[0][0])
+
+
 def _path(folder: Path, number: int) -> Path:
     return folder / f"output_{number}.npy"

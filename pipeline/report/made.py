@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.artifact import Artifact
 from pipeline.plan import Plan, Row
 from pipeline.recipe import Recipe
+from pipeline.recorded_outputs import read_answers
 from pipeline.report.intervals import resampled_scores
 from pipeline.run import Done
 from pipeline.task import LoadedTask
@@ -27,8 +28,7 @@ class Made:
 
     def answers(self, row: Row) -> np.ndarray:
         """Return what a row's model answers on the test split, [N, ...] float32."""
-        answers: np.ndarray = np.load(self.done[row.answers].artifact.file("output_0.npy"), allow_pickle=False)[0]
-        return answers
+        return read_answers(self.done[row.answers].artifact)
 
     @cached_property
     def targets(self) -> np.ndarray:
