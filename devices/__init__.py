@@ -1,9 +1,10 @@
 """Devices: the only code that touches hardware; one backend a file.
 
-A backend is a module here with a function `connect(spec) -> Device`; `open_device("host")` or `open_device("ssh://pi@board")`
-finds it by the name before the colon. Every number is a Measurement that says what it is: **measured** on the silicon that
-it is about, **emulated** (counted while a real binary ran elsewhere), or **estimated** by a model. What was disturbed says
-so in `valid` and `why_invalid`; it is shown, and never used again.
+A backend is a module here with a function `connect(spec, target) -> Device`; `open_device("host")` or
+`open_device("ssh://pi@board")` finds it by the name before the colon, and hands it the target whose profile it needs.
+Every number is a Measurement that says what it is: **measured** on the silicon that it is about, **emulated** (counted
+while a real binary ran elsewhere), or **estimated** by a model. What was disturbed says so in `valid` and `why_invalid`;
+it is shown, and never used again.
 """
 
 import importlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipeline.errors import DeviceError, did_you_mean
+from targets import Target
 
 Label = Literal["measured", "emulated", "estimated"]
 
@@ -44,10 +46,12 @@ QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20,
 class Measurement:
     """One quantity of one file on one device.
 
-    `value` is the median of `process_medians`, `low` and `high` their 95 % bootstrap interval, `p90` the 90th percentile
-    of all samples. `drift` is how much slower the last third of a process's samples was than the first (0.02 = 2 %).
-    `machine` tells two devices of one name apart. `together` lists the digests of the files that took turns with this
-    one. `made_at` is the caller's to fill: a device has no clock that anyone should trust.
+    Of what is measured, `value` is the median of `process_medians`, `low` and `high` their 95 % bootstrap interval, `p90`
+    and `p99` percentiles of all samples (p99 of a thousand or more), and `drift` how much slower the last third of a
+    process's samples was than the first (0.02 = 2 %); None where a quantity has none. An estimate has its error band as
+    `low` and `high`, an exact count its value. `how` says where a figure that nobody timed comes from: the model, its
+    calibration and its error. `machine` tells two devices of one name apart. `together` lists the digests of the files
+    that took turns with this one. `made_at` is the caller's to fill: a device has no clock that anyone should trust.
     """
 
     model: str
@@ -61,16 +65,18 @@ class Measurement:
     runtime_version: str
     threads: int
     value: float
-    p90: float
     low: float
     high: float
     samples: int
     processes: int
     process_medians: tuple[float, ...]
-    drift: float
     valid: bool
     why_invalid: str
     together: tuple[str, ...]
+    p90: float | None = None
+    p99: float | None = None
+    drift: float | None = None
+    how: str = ""
     made_at: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -102,23 +108,23 @@ class Device(Protocol):
     def runtime(self, model: Path) -> tuple[str, str]:
         """Return the name and version of the runtime that would run this file."""
 
-    def measure(self, model: Path, request: Request) -> Measurement:
-        """Measure one file."""
+    def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
+        """Measure files in turns, so that what disturbs the device disturbs all of them alike.
 
-    def measure_many(self, models: Sequence[Path], request: Request) -> list[Measurement]:
-        """Measure several files in turns, so that what disturbs the device disturbs all of them alike."""
+        Each file gets its quantities, the one that it is judged by first: "latency" where there is one.
+        """
 
 
-def backends() -> dict[str, Callable[[str], Device]]:
+def backends() -> dict[str, Callable[[str, Target | None], Device]]:
     """Return `connect` of each backend by its name: every module here that has one."""
     modules = {found.name: importlib.import_module(f"devices.{found.name}") for found in pkgutil.iter_modules(__path__)}
     return {name: module.connect for name, module in modules.items() if hasattr(module, "connect")}
 
 
-def open_device(spec: str) -> Device:
-    """Return the device of a spec like "host"; DeviceError for a backend that isn't known."""
+def open_device(spec: str, target: Target | None = None) -> Device:
+    """Return the device of a spec like "host"; DeviceError for a backend that isn't known, or that needs a target."""
     name = spec.partition(":")[0]
     known = backends()
     if name not in known:
         raise DeviceError(f"no device {spec!r}; known: {', '.join(sorted(known))}{did_you_mean(name, known)}")
-    return known[name](spec)
+    return known[name](spec, target)

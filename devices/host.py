@@ -22,11 +22,14 @@ from devices import Measurement, Request
 from devices.sandbox import Limits, explain, run_python
 from devices.statistics import drift, median_interval, percentile
 from pipeline.errors import DeviceError
+from targets import Target
 
 RUNNER = Path(__file__).with_name("runner.py")
 LEAST_CPU_OVER_WALL = 0.95
 MOST_NEIGHBOURS_BUSY = 0.5
 IDLE_WINDOW_SECONDS = 0.05
+LEAST_FOR_P99 = 1000
+"""Samples: ten of them then lie above the 99th percentile."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,8 @@ class Host:
                 f"host can't run {model.name}: {distribution} isn't installed; pip install {distribution}"
             ) from error
 
-    def measure(self, model: Path, request: Request) -> Measurement:
-        """Measure one file's latency."""
-        return self.measure_many([model], request)[0]
-
-    def measure_many(self, models: Sequence[Path], request: Request) -> list[Measurement]:
-        """Measure the latency of several files in turns."""
+    def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
+        """Measure the latency of files in turns."""
         turns: list[list[_Turn]] = [[] for _ in models]
         second_tries = request.processes
         for number in range(request.processes):
@@ -93,9 +92,9 @@ class Host:
                     turn = min(turn, _turn(models[index], request), key=_Turn.how_disturbed)
                 turns[index].append(turn)
         together = tuple(taken[0].model_sha256 for taken in turns)
-        return [self._measurement(model, request, taken, together) for model, taken in zip(models, turns, strict=True)]
+        return [(self._latency(model, request, taken, together),) for model, taken in zip(models, turns, strict=True)]
 
-    def _measurement(self, model: Path, request: Request, turns: list[_Turn], together: tuple[str, ...]) -> Measurement:
+    def _latency(self, model: Path, request: Request, turns: list[_Turn], together: tuple[str, ...]) -> Measurement:
         medians = tuple(turn.median for turn in turns)
         interval = median_interval(medians, seed=request.seed)
         samples = [sample for turn in turns for sample in turn.samples_us]
@@ -112,20 +111,21 @@ class Host:
             runtime_version=turns[0].runtime_version,
             threads=request.threads,
             value=interval.value,
-            p90=percentile(samples, 90),
             low=interval.low,
             high=interval.high,
             samples=len(samples),
             processes=len(turns),
             process_medians=medians,
-            drift=percentile([drift(turn.samples_us) for turn in turns], 50),
             valid=not why_invalid,
             why_invalid=why_invalid,
             together=together,
+            p90=percentile(samples, 90),
+            p99=percentile(samples, 99) if len(samples) >= LEAST_FOR_P99 else None,
+            drift=percentile([drift(turn.samples_us) for turn in turns], 50),
         )
 
 
-def connect(spec: str) -> Host:
+def connect(spec: str, _target: Target | None) -> Host:
     """Return this machine; its spec is "host" and nothing more."""
     if spec != "host":
         raise DeviceError(f"no device {spec!r}; this machine is 'host', without anything behind it")

@@ -21,7 +21,7 @@ from pipeline.stage import Progress, discover
 from pipeline.store import Store, default_store
 from pipeline.task import LoadedTask
 from pipeline.task_file import load_task, wrap_task
-from targets import load_target
+from targets import Target, load_target
 
 TOOLCHAIN = ("edgepress", "torch", "torchao", "torch-pruning", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
 
@@ -85,18 +85,19 @@ def press(
     store = Store(default_store())
     where = _devices(recipe, devices)
     for target, steps in _plans(recipe, task):
-        watcher.say(f"{recipe.name} for {target}")
+        watcher.say(f"{recipe.name} for {target.name}")
         done: dict[str, Done] = {}
         for step in engine.run(
-            steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target}", watch=watcher.watch
+            steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
         ):
             watcher.done(step)
             done[step.step.name] = step
         made = Made(recipe=recipe, plan=steps, task=task, done=done)
-        measured = measure(made, store, target=target, device=where.get(target), fresh=fresh, say=watcher.say)
+        device = where.get(target.name)
+        measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        report = build(made, target=target, made_at=made_at, toolchain=_toolchain(), measured=measured)
-        deliver(report, made, out / target)
+        report = build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured)
+        deliver(report, made, out / target.name)
         yield report
 
 
@@ -104,15 +105,15 @@ def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
     """Say of each step of each target whether a run would make it, and why; makes nothing."""
     store = Store(default_store())
     for target, steps in _plans(recipe, task):
-        for outlook in engine.explain(steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target}"):
-            yield target, outlook
+        for outlook in engine.explain(steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}"):
+            yield target.name, outlook
 
 
-def _plans(recipe: Recipe, task: LoadedTask) -> list[tuple[str, Plan]]:
+def _plans(recipe: Recipe, task: LoadedTask) -> list[tuple[Target, Plan]]:
     """Plan for every target before anything runs, so that a mistake costs no time."""
     stages = discover()
     loaded = [load_target(_profile(name, recipe)) for name in recipe.targets]
-    return [(target.name, plan(recipe, task, stages, poured=pour(target))) for target in loaded]
+    return [(target, plan(recipe, task, stages, poured=pour(target))) for target in loaded]
 
 
 def _profile(name: str, recipe: Recipe) -> str | Path:

@@ -1,7 +1,7 @@
-"""Measuring files on a device, once: a valid measurement of the same file is used again.
+"""Measuring files on a device, once: valid measurements of the same file are used again.
 
 The same means: equal bytes, device, machine, runtime with its version, and request. What is missing is measured together,
-in turns. An invalid measurement is recorded like any other, and never used again.
+in turns. An invalid measurement is recorded like any other, and never used again; nor are those made with it.
 """
 
 import hashlib
@@ -29,17 +29,19 @@ class Observations(Protocol):
 
 def measure(
     models: Sequence[Path], device: Device, request: Request, store: Observations, *, made_at: str, fresh: bool = False
-) -> list[Measurement]:
-    """Return a measurement of each file, the newest valid one of the store or a new one; `fresh` makes all anew."""
+) -> list[tuple[Measurement, ...]]:
+    """Return the measurements of each file, the newest valid ones of the store or new ones; `fresh` makes all anew."""
     keys = [_key(model, device, request) for model in models]
     known = {} if fresh else {key: found for key in keys if (found := _known(key, store)) is not None}
     missing = {key: model for key, model in zip(keys, models, strict=True) if key not in known}
     if missing:
-        made = device.measure_many(list(missing.values()), request)
-        for key, measurement in zip(missing, made, strict=True):
-            known[key] = replace(measurement, made_at=made_at)
-            store.observe(key, known[key].to_json())
-    return [replace(known[key], model=model.name) for key, model in zip(keys, models, strict=True)]
+        for key, measured in zip(missing, device.measure(list(missing.values()), request), strict=True):
+            known[key] = tuple(replace(measurement, made_at=made_at) for measurement in measured)
+            store.observe(key, {"measurements": [measurement.to_json() for measurement in known[key]]})
+    return [
+        tuple(replace(measurement, model=model.name) for measurement in known[key])
+        for key, model in zip(keys, models, strict=True)
+    ]
 
 
 def compare(first: Measurement, second: Measurement) -> Comparison:
@@ -49,9 +51,10 @@ def compare(first: Measurement, second: Measurement) -> Comparison:
     return compare_medians(first.process_medians, second.process_medians, interleaved=interleaved)
 
 
-def _known(key: str, store: Observations) -> Measurement | None:
-    found = [Measurement.from_json(record) for record in store.observations(key) if record.get("valid") is True]
-    return found[-1] if found else None
+def _known(key: str, store: Observations) -> tuple[Measurement, ...] | None:
+    found = [record.get("measurements", []) for record in store.observations(key)]
+    valid = [record for record in found if record and all(each.get("valid") is True for each in record)]
+    return tuple(Measurement.from_json(each) for each in valid[-1]) if valid else None
 
 
 def _key(model: Path, device: Device, request: Request) -> str:

@@ -13,10 +13,11 @@ from pipeline.bench import measure as measure_files
 from pipeline.report.gains import Measured
 from pipeline.report.made import Made
 from pipeline.store import Store
+from targets import Target
 
 
 def measure(
-    made: Made, store: Store, *, target: str, device: str | None, fresh: bool, say: Callable[[str], None]
+    made: Made, store: Store, *, target: Target, device: str | None, fresh: bool, say: Callable[[str], None]
 ) -> tuple[Measured, ...]:
     """Measure every exported file of a run with one thread and with all; valid measurements are used again."""
     if not made.recipe.measure:
@@ -25,14 +26,14 @@ def measure(
     files = {title: artifact for title, artifact in made_by_row.items() if artifact.kind in ("onnx", "tflite")}
     paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}
     found: list[Measured] = []
-    for name, spec in (("host", "host"), *([(target, device)] if device else [])):
-        opened = open_device(spec)
+    for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
+        opened = open_device(spec, target)
         for threads in _thread_counts() if paths else ():
             say(f"measuring {len(paths)} files on {name}, {threads} thread{'s' if threads > 1 else ''}")
             request = replace(Request(), threads=threads)
             made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             measured = measure_files(list(paths.values()), opened, request, store, made_at=made_at, fresh=fresh)
-            found += [Measured(title, name, each) for title, each in zip(paths, measured, strict=True)]
+            found += [Measured(title, name, each) for title, all_ in zip(paths, measured, strict=True) for each in all_]
     return tuple(found)
 
 

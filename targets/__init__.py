@@ -54,19 +54,24 @@ class Core(Record):
 
 
 class Memory(Record):
-    """What all cores share; `ram_mib` is the smallest size that is sold."""
+    """What all cores share; `ram_kib` is the smallest size that is sold, `flash_kib` what holds a microcontroller's program."""
 
-    ram_mib: Fact[Positive] | None = None
+    ram_kib: Fact[Positive] | None = None
+    flash_kib: Fact[Positive] | None = None
     l2_kib: Fact[Positive] | None = None
     l3_kib: Fact[Positive] | None = None
 
 
 class Runtime(Record):
-    """A runtime that runs one of our formats there; `minimum` is the oldest version that these facts were read for."""
+    """A runtime that runs one of our formats there; `minimum` is the oldest version that these facts were read for.
 
-    name: Literal["litert", "onnxruntime"]
+    `operators` names the table of what it takes, a file of `targets/operators/`.
+    """
+
+    name: Literal["litert", "onnxruntime", "tflite-runtime", "tflite-micro"]
     format: Literal["onnx", "tflite"]
-    delegate: str
+    delegate: Literal["xnnpack", "cpu", "reference", "cmsis-nn", "esp-nn", "ethos-u"]
+    operators: str
     minimum: str
     source: str
 
@@ -100,12 +105,69 @@ class Quantizer(Record):
     source: str
 
 
+class Accelerator(Record):
+    """An Ethos-U beside the cores, in the words of Arm's compiler Vela: its accelerator, system and memory configurations."""
+
+    name: Literal["Ethos-U55", "Ethos-U65", "Ethos-U85"]
+    configuration: str = Field(pattern=r"^ethos-u(55|65|85)-[0-9]+$")
+    system: str
+    memory_mode: str
+    clock_mhz: Fact[Positive] | None = None
+    sram_kib: Fact[Positive] | None = None
+    source: str
+
+
+class Emulation(Record):
+    """How qemu-user stands in for a core: QEMU's own name for it, and what the core says of itself in /proc/cpuinfo.
+
+    `part`, `implementer`, `variant` and `revision` are the fields of the core's MIDR register, as Linux prints them;
+    `hwcaps` is Linux's "Features" line. Instructions are the same only as far as the features are: `stands_for` says
+    what the emulated core is, where QEMU has none of the device's own.
+    """
+
+    bits: Literal[32, 64]
+    qemu_cpu: str
+    implementer: str
+    part: str
+    variant: str
+    revision: int
+    hwcaps: tuple[str, ...]
+    stands_for: str = ""
+    source: str
+
+
+class Published(Record):
+    """A latency that somebody published for this device; `network` is named as `devices/latency_model.py` builds it."""
+
+    network: str
+    precision: Literal["float32", "int8"]
+    threads: Positive
+    latency_ms: Annotated[float, Field(gt=0)]
+    fitted: bool
+    source: str
+
+
+class Calibration(Record):
+    """The fitted constants of the latency model (`devices/latency_model.py`), and what they were fitted to.
+
+    `compute` scales pipe cycles, `ms_per_mb` is the cost of modelled traffic to memory; `low_percent` and `high_percent`
+    are the worst errors of a prediction that was left out of the fit.
+    """
+
+    compute: Annotated[float, Field(gt=0)]
+    ms_per_mb: Annotated[float, Field(ge=0)]
+    low_percent: float
+    high_percent: float
+    runtime: str
+    published: tuple[Published, ...] = Field(min_length=1)
+
+
 class Target(Record):
     """Facts about one device and the runtimes on it."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
-    kind: Literal["board", "phone"]
+    kind: Literal["board", "phone", "microcontroller"]
     sources: dict[str, str]
     soc: Fact[str]
     cores: tuple[Core, ...] = Field(min_length=1)
@@ -114,6 +176,9 @@ class Target(Record):
     formats: Formats
     quantizer: Quantizer
     channel_multiple: Fact[Positive]
+    accelerator: Accelerator | None = None
+    emulation: Emulation | None = None
+    calibration: Calibration | None = None
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -159,6 +224,9 @@ def _facts(target: Target) -> Iterator[tuple[str, Fact[Any] | None]]:
     for field in Memory.model_fields:
         yield f"shared {field}", getattr(target.memory, field)
     yield "channel_multiple", target.channel_multiple
+    if target.accelerator:
+        yield f"{target.accelerator.name} clock_mhz", target.accelerator.clock_mhz
+        yield f"{target.accelerator.name} sram_kib", target.accelerator.sram_kib
 
 
 def _read(path: Path) -> Target:
@@ -203,7 +271,10 @@ def _root_cause(error: ValidationError) -> str:
 
 
 def _field_names() -> set[str]:
-    records: tuple[type[Record], ...] = (Target, Core, Memory, Runtime, Formats, FileFormat, Quantizer, Fact)
+    records: tuple[type[Record], ...] = (
+        *(Target, Core, Memory, Runtime, Formats, FileFormat, Quantizer, Fact),
+        *(Accelerator, Emulation, Published, Calibration),
+    )
     return {name for record in records for name in record.model_fields}
 
 
@@ -214,6 +285,8 @@ def _check(target: Target, path: Path) -> None:
         {fact.source for _, fact in _facts(target) if fact}
         | {runtime.source for runtime in target.runtimes}
         | {target.quantizer.source}
+        | {part.source for part in (target.accelerator, target.emulation) if part}
+        | {figure.source for figure in (target.calibration.published if target.calibration else ())}
     )
     if missing := sorted(cited - set(target.sources)):
         raise TargetError(

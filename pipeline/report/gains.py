@@ -48,7 +48,8 @@ def facts_of(measured: Measured) -> MeasurementFacts:
         unit=unit,
         label=measurement.label,
         value=measurement.value * factor,
-        p90=measurement.p90 * factor,
+        p90=None if measurement.p90 is None else measurement.p90 * factor,
+        p99=None if measurement.p99 is None else measurement.p99 * factor,
         low=measurement.low * factor,
         high=measurement.high * factor,
         samples=measurement.samples,
@@ -56,16 +57,18 @@ def facts_of(measured: Measured) -> MeasurementFacts:
         drift=measurement.drift,
         valid=measurement.valid,
         why_invalid=measurement.why_invalid or None,
+        how=measurement.how,
         made_at=measurement.made_at,
     )
 
 
 def _gain(made: Made, old: Row, new: Row, measured: tuple[Measured, ...]) -> Gain:
     before, after = made.done[old.model].artifact, made.done[new.model].artifact
-    of_old = {(each.device, each.measurement.threads): each for each in measured if each.title == old.title}
+    latencies = [each for each in measured if each.measurement.quantity == "latency"]
+    of_old = {(each.device, each.measurement.threads): each for each in latencies if each.title == old.title}
     pairs = [
         (of_old[key], each)
-        for each in measured
+        for each in latencies
         if each.title == new.title and (key := (each.device, each.measurement.threads)) in of_old
     ]
     return Gain(

@@ -85,7 +85,8 @@ class Fidelity(Part):
 class MeasurementFacts(Part):
     """One figure of one file: `value` is the median, `low` and `high` its 95 % interval over fresh processes.
 
-    `drift` is how much slower the last third of the samples was than the first (0.02 = 2 %).
+    `drift` is how much slower the last third of the samples was than the first (0.02 = 2 %). An estimate has its error
+    band as `low` and `high`, and says in `how` what it rests on.
     """
 
     model: str
@@ -97,14 +98,16 @@ class MeasurementFacts(Part):
     unit: str
     label: Label
     value: float
-    p90: float
+    p90: float | None
+    p99: float | None
     low: float
     high: float
     samples: int
     processes: int
-    drift: float
+    drift: float | None
     valid: bool
     why_invalid: str | None
+    how: str
     made_at: str
 
 

@@ -163,8 +163,9 @@ def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
 
 def _latency(report: Report) -> Sheet:
     columns = ("file", "device", "runtime", "threads", "median [95 %]", "p90", "how")
-    rows = tuple(_measurement(figure) for figure in report.measurements)
-    disturbed = [figure.why_invalid for figure in report.measurements if figure.why_invalid]
+    latencies = [figure for figure in report.measurements if figure.quantity == "latency"]
+    rows = tuple(_measurement(figure) for figure in latencies)
+    disturbed = [figure.why_invalid for figure in latencies if figure.why_invalid]
     notes = (
         (f"INVALID in {len(disturbed)} rows, e.g. {disturbed[0]}; the next run measures these anew",)
         if disturbed
@@ -176,7 +177,7 @@ def _latency(report: Report) -> Sheet:
 def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:
     how = figure.label if figure.valid else f"{figure.label}, INVALID"
     value = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] {figure.unit}"
-    p90 = f"{figure.p90:.3f} {figure.unit}"
+    p90 = "" if figure.p90 is None else f"{figure.p90:.3f} {figure.unit}"
     return (figure.model, figure.device, figure.runtime, str(figure.threads), value, p90, how)
 
 

@@ -15,7 +15,7 @@ from tests.small_files import write_float_onnx, write_onnx, write_tflite
 def test_several_files_are_measured_in_turns(tmp_path: Path) -> None:
     models = [write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite")]
 
-    measured = Host().measure_many(models, QUICK)
+    measured = [each[0] for each in Host().measure(models, QUICK)]
 
     assert [measurement.runtime for measurement in measured] == ["onnxruntime", "litert"]
     assert all(measurement.label == "measured" and measurement.processes == QUICK.processes for measurement in measured)
@@ -35,7 +35,7 @@ def test_turns_alternate_and_reverse_so_that_no_file_is_always_first(
 
     monkeypatch.setattr(host, "_turn", turn)
 
-    Host().measure_many([tmp_path / "a", tmp_path / "b"], replace(QUICK, processes=3))
+    Host().measure([tmp_path / "a", tmp_path / "b"], replace(QUICK, processes=3))
 
     assert order == ["a", "b", "b", "a", "a", "b"]
 
@@ -46,7 +46,7 @@ def test_a_busy_machine_is_tried_again_and_then_makes_the_measurement_invalid(
     shares = iter([0.33, 0.5, 1.0])
     monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(next(shares)), model))
 
-    measurement = Host().measure(tmp_path / "m.onnx", QUICK)
+    [(measurement, *_)] = Host().measure([tmp_path / "m.onnx"], QUICK)
 
     assert not measurement.valid
     assert measurement.why_invalid == "the machine was busy in 1 of 2 processes: it got 50% of the processor"
@@ -55,7 +55,7 @@ def test_a_busy_machine_is_tried_again_and_then_makes_the_measurement_invalid(
 def test_busy_neighbours_make_a_measurement_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(neighbours=0.9), model))
 
-    measurement = Host().measure(tmp_path / "m.onnx", QUICK)
+    [(measurement, *_)] = Host().measure([tmp_path / "m.onnx"], QUICK)
 
     assert (
         measurement.why_invalid
@@ -69,11 +69,11 @@ def test_a_process_disturbed_once_is_replaced_by_one_that_was_not(
     shares = iter([0.33, 1.0, 1.0])
     monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(next(shares)), model))
 
-    assert Host().measure(tmp_path / "m.onnx", QUICK).valid
+    assert Host().measure([tmp_path / "m.onnx"], QUICK)[0][0].valid
 
 
 def test_a_measurement_survives_json(tmp_path: Path) -> None:
-    measurement = Host().measure(write_float_onnx(tmp_path / "m.onnx"), QUICK)
+    [(measurement, *_)] = Host().measure([write_float_onnx(tmp_path / "m.onnx")], QUICK)
 
     assert Measurement.from_json(measurement.to_json()) == measurement
     with pytest.raises(DeviceError, match="--fresh"):
@@ -85,7 +85,7 @@ def test_a_file_that_does_not_run_is_one_line(tmp_path: Path) -> None:
     broken.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))
 
     with pytest.raises(DeviceError, match=r"host can't run broken.tflite: it ") as caught:
-        Host().measure(broken, QUICK)
+        Host().measure([broken], QUICK)
     assert "\n" not in str(caught.value)
 
 

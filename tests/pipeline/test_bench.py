@@ -41,41 +41,35 @@ class Recorded:
     def runtime(self, model: Path) -> tuple[str, str]:
         return model.suffix, self.version
 
-    def measure(self, model: Path, request: Request) -> Measurement:
-        return self.measure_many([model], request)[0]
-
-    def measure_many(self, models: Sequence[Path], request: Request) -> list[Measurement]:
+    def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
         self.asked.append([model.name for model in models])
         digests = tuple(file_digest(model) for model in models)
         medians = tuple(10.0 + len(self.asked) for _ in range(request.processes))
-        made = []
+        made: list[tuple[Measurement, ...]] = []
         for model, digest in zip(models, digests, strict=True):
             why = "" if self.valid else "the machine was busy"
-            made.append(
-                Measurement(
-                    model=model.name,
-                    model_sha256=digest,
-                    quantity="latency",
-                    unit="us",
-                    label="measured",
-                    device=self.name,
-                    machine=self.machine,
-                    runtime=model.suffix,
-                    runtime_version=self.version,
-                    threads=1,
-                    samples=9,
-                    processes=request.processes,
-                    process_medians=medians,
-                    valid=self.valid,
-                    why_invalid=why,
-                    together=digests,
-                    value=medians[0],
-                    p90=medians[0],
-                    low=medians[0],
-                    high=medians[0],
-                    drift=0.0,
-                )
+            latency = Measurement(
+                model=model.name,
+                model_sha256=digest,
+                quantity="latency",
+                unit="us",
+                label="measured",
+                device=self.name,
+                machine=self.machine,
+                runtime=model.suffix,
+                runtime_version=self.version,
+                threads=1,
+                samples=9,
+                processes=request.processes,
+                process_medians=medians,
+                valid=self.valid,
+                why_invalid=why,
+                together=digests,
+                value=medians[0],
+                low=medians[0],
+                high=medians[0],
             )
+            made.append((latency, replace(latency, quantity="load")))
         return made
 
 
@@ -91,7 +85,8 @@ def test_a_valid_measurement_is_used_again(models: list[Path]) -> None:
     second = measure(models, device, QUICK, store, made_at="now")
 
     assert first == second
-    assert {measurement.made_at for measurement in second} == {"then"}
+    assert {measurement.made_at for measured in second for measurement in measured} == {"then"}
+    assert [measurement.quantity for measurement in second[0]] == ["latency", "load"]
     assert device.asked == [["a.onnx", "b.onnx"]]
 
 
@@ -111,7 +106,7 @@ def test_fresh_measures_anew_and_its_figure_is_the_one_used_from_then_on(models:
     fresh = measure(models, device, QUICK, store, made_at="now", fresh=True)
 
     assert measure(models, device, QUICK, store, made_at="later") == fresh
-    assert fresh[0].made_at == "now"
+    assert fresh[0][0].made_at == "now"
 
 
 def test_an_invalid_measurement_is_kept_but_never_used_again(models: list[Path]) -> None:
@@ -147,7 +142,7 @@ def test_a_file_under_another_name_is_the_same_file(models: list[Path], tmp_path
     again = measure([renamed], device, QUICK, store, made_at="now")
 
     assert len(device.asked) == 1
-    assert again[0].model == "renamed.onnx"
+    assert again[0][0].model == "renamed.onnx"
 
 
 def test_the_same_file_given_twice_is_measured_once(models: list[Path]) -> None:
@@ -161,8 +156,8 @@ def test_the_same_file_given_twice_is_measured_once(models: list[Path]) -> None:
 
 def test_measurements_of_one_run_are_compared_turn_by_turn_and_others_are_not(models: list[Path]) -> None:
     store, device = Memory(), Recorded()
-    a, b = measure(models, device, QUICK, store, made_at="then")
-    later = measure(models[1:], device, QUICK, store, made_at="now", fresh=True)[0]
+    a, b = (measured[0] for measured in measure(models, device, QUICK, store, made_at="then"))
+    later = measure(models[1:], device, QUICK, store, made_at="now", fresh=True)[0][0]
 
     assert compare(a, b).interleaved
     assert not compare(a, later).interleaved
@@ -179,5 +174,5 @@ def test_this_machine_measures_and_is_remembered(models: list[Path]) -> None:
 
     first = measure(models, Host(), QUICK, store, made_at="then")
 
-    assert all(measurement.value > 0 for measurement in first)
+    assert all(measurement.value > 0 for measured in first for measurement in measured)
     assert len(store.kept) == 2

@@ -17,6 +17,7 @@ def figure(device: str, *, low: float, high: float, valid: bool = True) -> Measu
         label="measured",
         value=(low + high) / 2,
         p90=high,
+        p99=None,
         low=low,
         high=high,
         samples=100,
@@ -24,6 +25,7 @@ def figure(device: str, *, low: float, high: float, valid: bool = True) -> Measu
         drift=0.0,
         valid=valid,
         why_invalid=None if valid else "busy",
+        how="",
         made_at="2026-01-01T00:00:00+00:00",
     )
 
