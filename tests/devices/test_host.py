@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from devices import QUICK, Measurement, host
-from devices.host import Host, read_turn
+from devices.host import Host
+from devices.turns import read_turn
 from pipeline.errors import DeviceError
 from tests.small_files import write_float_onnx, write_onnx, write_tflite
 
