@@ -1,17 +1,6 @@
 """What is wrong with a model file, found by reading it: each finding with a code, a severity and a place.
 
-| code | what | why it matters |
-|---|---|---|
-| float-op | an operator that computes in float in a file meant to be int8 | slower than int8, and often than the float file |
-| not-fused | weights multiplied in float between Q/DQ pairs | ONNX Runtime runs it in float, quantising for nothing |
-| float-weight | weights stored as float | the file is four times larger than it need be |
-| weight-type, weight-scales, weight-zero | weights that aren't int8, have one scale for all channels, or a zero point | accuracy, and kernels that take symmetric int8 only |
-| shared-zero | int8 weights of an ONNX file that share one zero point | ONNX Runtime 1.31 refuses the file with `session.x64quantprecision=1`, without which x86 saturates |
-| input-type, output-type, batch, shape | edges that aren't as promised | the caller's code breaks |
-| stray-transpose | TRANSPOSE between two operators of a TFLite file | a conversion that lost its layout, paid at each run |
-
-Errors break a promise; warnings cost something; notes only inform. LiteRT's rules for weights:
-https://ai.google.dev/edge/litert/models/quantization_spec
+The codes stand in `codes`, with what each means. Errors break a promise; warnings cost something; notes only inform.
 """
 
 from collections import Counter
@@ -23,10 +12,6 @@ from pipeline.checks.graph import Graph, Node, Tensor
 from pipeline.checks.operators import WEIGHTED, float_operators, stored_as, weights
 
 Severity = Literal["error", "warning", "note"]
-CODES = (
-    *("float-op", "not-fused", "float-weight", "weight-type", "weight-scales", "weight-zero", "shared-zero"),
-    *("input-type", "output-type", "batch", "shape", "stray-transpose"),
-)
 
 
 @dataclass(frozen=True)
@@ -44,12 +29,14 @@ class Promises:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong; `where` names the operator or the tensor."""
+    """One thing that is wrong: what, `where` (the operator or the tensor), `why` it matters, and how to `fix` it."""
 
     code: str
     severity: Severity
     message: str
     where: str
+    why: str = ""
+    fix: str = ""
 
 
 def lint(graph: Graph, promises: Promises, *, fused: Graph | None = None) -> list[Finding]:

@@ -7,8 +7,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from pipeline.checks.codes import CODES
 from pipeline.checks.graph import read_graph
-from pipeline.checks.lints import CODES, Finding, Promises, facts_of, lint
+from pipeline.checks.lints import Finding, Promises, facts_of, lint
 from pipeline.checks.operators import float_operators, fused_graph
 from pipeline.errors import ModelError
 from tests.small_files import write_float_onnx, write_float_tflite, write_onnx, write_tflite
