@@ -9,6 +9,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── TrainingError         training can't go on: loss not finite, accuracy collapsed
 ├── StoreError            the store can't be read or written: disk full, read-only, locked
 ├── DeviceError           a device, or a process that runs a model, fails
+│   └── RefusedError      a device can't take this file, and may take another
 └── MissingExtraError     a part of edgepress that isn't installed
 
 A message says what was asked, what was found, what is allowed and what to do, in one line.
@@ -16,6 +17,7 @@ A message says what was asked, what was found, what is allowed and what to do, i
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ class StoreError(EdgepressError):
 
 class DeviceError(EdgepressError):
     """A device, or a process that runs a model, fails."""
+
+
+class RefusedError(DeviceError):
+    """A device can't take this file, and may take another; `model` is the file."""
+
+    def __init__(self, message: str, model: Path) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class MissingExtraError(EdgepressError):
