@@ -13,7 +13,7 @@ INPUTS := pyproject.toml .ci/constraints.txt
 demo: .venv/with-demo
 	$(BIN)/edgepress run digits --out build/digits
 
-test: .venv/with-test
+test: .venv/with-test .venv/with-links
 	$(BIN)/python -m pytest -m "not slow" --durations 15
 
 test-slow: .venv/with-test .venv/with-qemu
@@ -42,4 +42,14 @@ clean:
 .venv/with-qemu: | .venv/with-test
 	@command -v qemu-x86_64 >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user; } \
 		|| { echo "the slow tests need qemu-x86_64; install it: apt-get install qemu-user" >&2; exit 1; }
+	@touch $@
+
+# The tests reach boards by the real adb client and a real sshd of their own; the system's sshd stays off where we bring it.
+.venv/with-links: | .venv/with-test
+	@command -v adb >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends adb >/dev/null; } \
+		|| { echo "the tests need the adb client; install it: apt-get install adb" >&2; exit 1; }
+	@PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || { mkdir -p /etc/ssh && touch /etc/ssh/sshd_not_to_be_run && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server >/dev/null \
+		&& echo "installed sshd for the tests, switched off; to use it yourself: rm /etc/ssh/sshd_not_to_be_run"; } \
+		|| { echo "the tests need sshd; install it: apt-get install openssh-server" >&2; exit 1; }
 	@touch $@
