@@ -9,10 +9,10 @@ process by process, in an order that reverses each round, so that what disturbs 
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from devices import Measurement, Request
 from devices.statistics import drift, median_interval, percentile
@@ -23,6 +23,10 @@ LEAST_CPU_OVER_WALL = 0.95
 MOST_NEIGHBOURS_BUSY = 0.5
 LEAST_FOR_P99 = 1000
 """Samples: ten of them then lie above the 99th percentile."""
+
+HOW_LOADED = "opening the file, read once before, in a fresh process that has the runtime loaded"
+HOW_FIRST = "the first inference after it"
+HOW_PEAK = "memory that the process came to hold while opening the file and in three inferences, over that with the runtime loaded"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Turn:
     runtime: str
     runtime_version: str
     model_sha256: str
+    load_us: float | None = None
+    first_us: float | None = None
+    peak_kib: float | None = None
 
     @property
     def median(self) -> float:
@@ -55,9 +62,23 @@ class Turn:
         return ""
 
 
-def take_turns(models: Sequence[Path], processes: int, run: Callable[[Path], Turn]) -> list[list[Turn]]:
+class Disturbable(Protocol):
+    """One process's run, as far as its being left alone goes."""
+
+    @property
+    def disturbance(self) -> str:
+        """What disturbed it, in words; empty when it was left alone."""
+
+    def how_disturbed(self) -> float:
+        """Return a figure by which two turns are compared: the larger, the worse."""
+
+
+Taken = TypeVar("Taken", bound=Disturbable)
+
+
+def take_turns(models: Sequence[Path], processes: int, run: Callable[[Path], Taken]) -> list[list[Taken]]:
     """Run each file in so many fresh processes, `run` being one of them, and return the turns of each file."""
-    turns: list[list[Turn]] = [[] for _ in models]
+    turns: list[list[Taken]] = [[] for _ in models]
     second_tries = processes
     for number in range(processes):
         order = range(len(models)) if number % 2 == 0 else range(len(models) - 1, -1, -1)
@@ -65,7 +86,7 @@ def take_turns(models: Sequence[Path], processes: int, run: Callable[[Path], Tur
             turn = run(models[index])
             if turn.disturbance and second_tries:
                 second_tries -= 1
-                turn = min(turn, run(models[index]), key=Turn.how_disturbed)
+                turn = min(turn, run(models[index]), key=lambda taken: taken.how_disturbed())
             turns[index].append(turn)
     return turns
 
@@ -73,12 +94,18 @@ def take_turns(models: Sequence[Path], processes: int, run: Callable[[Path], Tur
 def measurements(
     models: Sequence[Path], turns: Sequence[Sequence[Turn]], request: Request, *, device: str, machine: str
 ) -> list[tuple[Measurement, ...]]:
-    """Return the quantities of each file by its turns, latency first."""
+    """Return the quantities of each file by its turns, latency first; what a runner didn't tell is left out."""
     together = tuple(taken[0].model_sha256 for taken in turns)
-    return [
-        (latency(model, taken, request, device=device, machine=machine, together=together),)
-        for model, taken in zip(models, turns, strict=True)
-    ]
+    found: list[tuple[Measurement, ...]] = []
+    for model, taken in zip(models, turns, strict=True):
+        steady = latency(model, taken, request, device=device, machine=machine, together=together)
+        once = (
+            _once(steady, "load", "us", [turn.load_us for turn in taken], HOW_LOADED),
+            _once(steady, "first inference", "us", [turn.first_us for turn in taken], HOW_FIRST),
+            _once(steady, "peak memory", "KiB", [turn.peak_kib for turn in taken], HOW_PEAK),
+        )
+        found.append((steady, *(each for each in once if each)))
+    return found
 
 
 def latency(
@@ -86,7 +113,7 @@ def latency(
 ) -> Measurement:
     """Return the latency of a file by its turns."""
     medians = tuple(turn.median for turn in turns)
-    interval = median_interval(medians, seed=request.seed)
+    interval = median_interval(medians)
     samples = [sample for turn in turns for sample in turn.samples_us]
     invalid = why_invalid(turns)
     return Measurement(
@@ -115,27 +142,59 @@ def latency(
     )
 
 
-def why_invalid(turns: Sequence[Turn]) -> str:
+def _once(
+    steady: Measurement, quantity: str, unit: str, values: Sequence[float | None], how: str
+) -> Measurement | None:
+    """Return a quantity that each process told once, None where one told nothing; memory doesn't mind a busy machine."""
+    told = [value for value in values if value is not None]
+    if len(told) < len(values):
+        return None
+    interval = median_interval(told)
+    disturbed = steady.why_invalid if unit == "us" else ""
+    return replace(
+        steady,
+        quantity=quantity,
+        unit=unit,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        samples=len(told),
+        process_medians=tuple(told),
+        valid=not disturbed,
+        why_invalid=disturbed,
+        p90=None,
+        p99=None,
+        drift=None,
+        how=how,
+    )
+
+
+def why_invalid(turns: Sequence[Disturbable]) -> str:
     """Say why turns can't be trusted; empty when they can."""
     disturbed = [turn for turn in turns if turn.disturbance]
     if not disturbed:
         return ""
-    worst = max(disturbed, key=Turn.how_disturbed)
+    worst = max(disturbed, key=lambda turn: turn.how_disturbed())
     return f"the machine was busy in {len(disturbed)} of {len(turns)} processes: {worst.disturbance}"
 
 
-def runner_arguments(model: str, request: Request, *, cores: Sequence[int]) -> list[str]:
-    """Return the runner's command line for one turn; `model` is the file's path where the runner runs."""
+def runner_arguments(model: str, request: Request, *, cores: Sequence[int], inputs: str = "") -> list[str]:
+    """Return the runner's command line for one turn; `model` and `inputs` are the files' paths where the runner runs."""
+    if request.inputs and not inputs:
+        raise DeviceError(f"this device can't be given the inputs of {request.inputs}; measure with random ones")
     arguments = ["--model", model, "--threads", str(request.threads), "--seed", str(request.seed)]
     arguments += ["--cores", ",".join(map(str, cores))]
     arguments += ["--warmup-seconds", str(request.warmup_seconds), "--min-seconds", str(request.min_seconds)]
     arguments += ["--min-runs", str(request.min_runs), "--max-runs", str(request.max_runs)]
+    arguments += ["--max-seconds", str(request.max_seconds), *(["--inputs", inputs] if inputs else [])]
     return arguments + [f"--shape={name}={shape}" for name, shape in request.shapes]
 
 
 def wall_seconds(request: Request) -> float:
     """Return how long one turn may take before it counts as hung."""
-    return 60 + 20 * (request.warmup_seconds + request.min_seconds)
+    return (
+        60 + 4 * request.max_seconds
+    )  # the first runs, the warm-up and the samples each end by then, and one run more
 
 
 def read_turn(text: str, model: Path, *, device: str = "host") -> Turn:
@@ -150,6 +209,9 @@ def read_turn(text: str, model: Path, *, device: str = "host") -> Turn:
             runtime=str(report["runtime"]),
             runtime_version=str(report["runtime_version"]),
             model_sha256=str(report["model_sha256"]),
+            load_us=_told(report, "load_us"),
+            first_us=_told(report, "first_us"),
+            peak_kib=_told(report, "model_peak_kib"),
         )
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise DeviceError(f"{device} can't measure {model.name}: the runner's report is broken ({error!r})") from error
@@ -158,6 +220,15 @@ def read_turn(text: str, model: Path, *, device: str = "host") -> Turn:
             f"{device} can't measure {model.name}: the runner's report holds no timings; see whether the model runs at all"
         )
     return turn
+
+
+def _told(report: Mapping[str, Any], name: str) -> float | None:
+    value = report.get(name)
+    if value is None:
+        return None
+    if not math.isfinite(float(value)) or float(value) < 0:
+        raise ValueError(f"{name} is {value}")
+    return float(value)
 
 
 def is_tflite(model: Path) -> bool:
