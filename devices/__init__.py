@@ -24,21 +24,25 @@ Label = Literal["measured", "emulated", "estimated"]
 class Request:
     """What to measure and how long; equal requests of equal files give numbers that may stand for one another.
 
-    Each of `processes` fresh processes warms up, then runs for at least `min_seconds` and `min_runs`. `shapes` gives
-    inputs of open size as (name, "1x3x224x224").
+    Each of `processes` fresh processes warms up, then runs for at least `min_seconds` and `min_runs`, but no longer than
+    `max_seconds`, however slow the model is. Eight are the fewest whose pairs can show a difference with 99 % confidence.
+    `shapes` gives inputs of open size as (name, "1x3x224x224"); `inputs` names an .npz of samples that take turns, in the
+    place of random ones.
     """
 
     threads: int = 1
-    processes: int = 5
-    warmup_seconds: float = 0.5
-    min_seconds: float = 0.8
+    processes: int = 8
+    warmup_seconds: float = 0.3
+    min_seconds: float = 0.5
     min_runs: int = 50
     max_runs: int = 5000
+    max_seconds: float = 10.0
     seed: int = 0
     shapes: tuple[tuple[str, str], ...] = ()
+    inputs: str = ""
 
 
-QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20, max_runs=500)
+QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20, max_runs=500, max_seconds=2.0)
 """For tests and first looks: too short to be trusted with a verdict."""
 
 
@@ -46,7 +50,7 @@ QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20,
 class Measurement:
     """One quantity of one file on one device.
 
-    Of what is measured, `value` is the median of `process_medians`, `low` and `high` their 95 % bootstrap interval, `p90`
+    Of what is measured, `value` is the median of `process_medians`, `low` and `high` its 95 % interval over processes, `p90`
     and `p99` percentiles of all samples (p99 of a thousand or more), and `drift` how much slower the last third of a
     process's samples was than the first (0.02 = 2 %); None where a quantity has none. An estimate has its error band as
     `low` and `high`, an exact count its value. `how` says where a figure that nobody timed comes from: the model, its

@@ -67,7 +67,7 @@ def cores() -> list[int]:
 
 
 def _turn(model: Path, request: Request) -> Turn:
-    arguments = runner_arguments(str(model), request, cores=_idlest(request.threads))
+    arguments = runner_arguments(str(model), request, cores=_idlest(request.threads), inputs=request.inputs)
     finished = run_python(RUNNER, arguments, limits=Limits(wall_seconds=wall_seconds(request)))
     if not finished.ok:
         raise DeviceError(f"host can't run {model.name}: it {explain(finished)}")

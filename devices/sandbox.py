@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline.errors import DeviceError
 
+LONGEST_TOLD = 200
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 
 # Sets the limits, then becomes the command. A preexec_fn would run between fork and exec, where a threaded parent may hang.
@@ -106,7 +107,9 @@ def explain(finished: Finished) -> str:
         meanings = {signal.SIGXCPU: "used up its processor time", signal.SIGXFSZ: "wrote too much"}
         return meanings.get(ended_by, f"crashed with {ended_by.name}")
     lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
-    last = lines[-1][:200] if lines else "it said nothing"
+    last = lines[-1] if lines else "it said nothing"
+    if len(last) > LONGEST_TOLD:  # the runtimes say what at the start and why at the end
+        last = f"{last[: LONGEST_TOLD // 2]} ... {last[-LONGEST_TOLD // 2 :]}"
     return f"ended with {finished.code}: {last}"
 
 

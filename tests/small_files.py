@@ -153,7 +153,7 @@ def write_tflite(
 ) -> Path:
     """Write the int8 network; `transposed` puts two TRANSPOSE that undo each other behind the convolution."""
     given = made_of or weights()
-    file = _File()
+    file = TfliteFile()
     x = file.tensor("x", [1, 4, 4, 2], "INT8", (*INPUT, 0))
     kernel = file.tensor(
         "conv.weight", [4, 3, 3, 2], "INT8", (given.conv_scales, 0, 0), given.conv.transpose(0, 2, 3, 1)
@@ -192,7 +192,7 @@ def write_tflite(
 def write_float_tflite(path: Path) -> Path:
     """Write the float twin."""
     given = weights()
-    file = _File()
+    file = TfliteFile()
     x = file.tensor("x", [1, 4, 4, 2], "FLOAT32", None)
     kernel = file.tensor(
         "conv.weight",
@@ -230,7 +230,7 @@ def _conv_options() -> tuple[int, Any]:
     return schema.BuiltinOptions.Conv2DOptions, options
 
 
-def _transposed_twice(file: "_File", source: int, quantized: tuple[float, int]) -> int:
+def _transposed_twice(file: "TfliteFile", source: int, quantized: tuple[float, int]) -> int:
     for number, order in enumerate(([0, 3, 1, 2], [0, 2, 3, 1])):
         permutation = file.tensor(f"permutation{number}", [4], "INT32", None, np.array(order, np.int32))
         target = file.tensor(f"transposed{number}", [1, 4, 4, 4], "INT8", (*quantized, 0))
@@ -244,7 +244,7 @@ def _transposed_twice(file: "_File", source: int, quantized: tuple[float, int]) 
     return source
 
 
-class _File:
+class TfliteFile:
     """A TFLite file in the making."""
 
     def __init__(self) -> None:

@@ -1,16 +1,19 @@
 """This machine as a device."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from devices import QUICK, Measurement, host
 from devices.host import Host
-from devices.turns import read_turn
+from devices.turns import read_turn, runner_arguments
 from pipeline.errors import DeviceError
-from tests.small_files import write_float_onnx, write_onnx, write_tflite
+from tests.bench_files import write_endless_onnx, write_greedy_onnx
+from tests.small_files import samples, write_float_onnx, write_onnx, write_tflite
 
 
 def test_several_files_are_measured_in_turns(tmp_path: Path) -> None:
@@ -23,6 +26,45 @@ def test_several_files_are_measured_in_turns(tmp_path: Path) -> None:
     assert all(measurement.low <= measurement.value <= measurement.high for measurement in measured)
     assert measured[0].together == measured[1].together == tuple(measurement.model_sha256 for measurement in measured)
     assert all(measurement.samples >= 2 * QUICK.min_runs for measurement in measured)
+
+
+def test_loading_the_first_inference_and_memory_stand_beside_the_steady_latency(tmp_path: Path) -> None:
+    [measured] = Host().measure([write_onnx(tmp_path / "m.onnx")], QUICK)
+
+    latency, load, first, memory = measured
+    assert [each.quantity for each in measured] == ["latency", "load", "first inference", "peak memory"]
+    assert load.value > first.value > latency.value > 0
+    assert (memory.unit, memory.value > 0) == ("KiB", True)
+    assert all(each.how and each.samples == len(each.process_medians) == QUICK.processes for each in measured[1:])
+
+
+def test_a_board_that_does_not_tell_the_peak_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(), model))
+
+    assert [each.quantity for each in Host().measure([tmp_path / "m"], QUICK)[0]] == ["latency"]
+
+
+def test_given_inputs_are_what_is_measured(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", other=samples(2))
+
+    with pytest.raises(DeviceError, match=r"the \.npz holds other; the model takes x"):
+        Host().measure([write_onnx(tmp_path / "m.onnx")], replace(QUICK, inputs=str(tmp_path / "x.npz")))
+    with pytest.raises(DeviceError, match="can't be given the inputs"):
+        runner_arguments("m.onnx", replace(QUICK, inputs="x.npz"), cores=[0])
+
+
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [(write_endless_onnx, "stopped after"), (write_greedy_onnx, "bad_alloc|Failed to allocate|MemoryError")],
+)
+def test_a_model_that_hangs_or_eats_memory_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path], why: str
+) -> None:
+    monkeypatch.setattr(host, "wall_seconds", lambda _: 4.0)
+
+    with pytest.raises(DeviceError, match=why) as caught:
+        Host().measure([write(tmp_path / "m.onnx")], QUICK)
+    assert "\n" not in str(caught.value)
 
 
 def test_turns_alternate_and_reverse_so_that_no_file_is_always_first(

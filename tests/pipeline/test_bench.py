@@ -156,8 +156,8 @@ def test_the_same_file_given_twice_is_measured_once(models: list[Path]) -> None:
 
 def test_measurements_of_one_run_are_compared_turn_by_turn_and_others_are_not(models: list[Path]) -> None:
     store, device = Memory(), Recorded()
-    a, b = (measured[0] for measured in measure(models, device, QUICK, store, made_at="then"))
-    later = measure(models[1:], device, QUICK, store, made_at="now", fresh=True)[0][0]
+    a, b = (measured[0] for measured in measure(models, device, Request(), store, made_at="then"))
+    later = measure(models[1:], device, Request(), store, made_at="now", fresh=True)[0][0]
 
     assert compare(a, b).interleaved
     assert not compare(a, later).interleaved
