@@ -4,15 +4,15 @@
 
 | placement | the operator |
 |---|---|
-| fast | runs by the runtime's fast path: XNNPACK, CMSIS-NN, the Ethos-U; in a runtime that has one path only, by that |
+| fast | runs by the runtime's fast path: XNNPACK, CMSIS-NN, the Ethos-U; by the only one where a runtime has one |
 | runs | runs, but falls back to the runtime's plain kernel, or from the accelerator to the processor |
 | float-only | has no kernel for these types, only for float |
 | unsupported | has no kernel for these types, or isn't known at all |
 
-One file a runtime, in `targets/operators/`: each operator with the types of `fast` and of `runs`, named as numpy names
-them ("int4" and "string" beside). The types are those of the values that flow through, not of biases, shapes, axes or indices; a
-type that no real file needs there may be missing. Where a path asks for more than a type (a constant weight, a stride,
-a batch), `only_if` says it in words: no table can judge that.
+One file a runtime, in `targets/operators/`: each operator with the types of `fast` and of `runs`, as numpy names them;
+"any" stands for all. Told are the types of the values that flow through, not of weights, biases, shapes, axes or
+indices. Where a path asks for more than a type (a constant weight, a stride), `only_if` says it in words: no table can
+judge that.
 """
 
 import tomllib
@@ -58,14 +58,12 @@ class OperatorTable(BaseModel):
         known = self.operators.get(op)
         if known is None:
             return "unsupported"
-        asked = set(types)
-        if not self.fast_path and asked <= known.fast | known.runs:
-            return "fast"
+        asked, all_types = set(types), known.fast | known.runs
         if asked <= known.fast:
             return "fast"
-        if asked <= known.fast | known.runs:
-            return "runs"
-        return "float-only" if known.fast | known.runs <= FLOATS else "unsupported"
+        if asked <= all_types or "any" in all_types:
+            return "runs" if self.fast_path else "fast"
+        return "float-only" if all_types <= FLOATS else "unsupported"
 
 
 def known_tables() -> tuple[str, ...]:

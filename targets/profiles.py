@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import TargetError, did_you_mean, root_cause
 from targets.facts import cited
+from targets.operator_table import known_tables
 from targets.schema import SCHEMA, Record, Target
 
 MAX_PROFILE_BYTES = 2**20
@@ -137,3 +138,9 @@ def _check(target: Target, path: Path) -> None:
         raise TargetError(
             f"{path}: no source {missing[0]!r} in [sources]; known: {', '.join(target.sources)}{did_you_mean(missing[0], target.sources)}"
         )
+    for runtime in target.runtimes:
+        if runtime.operators not in known_tables():
+            known = known_tables()
+            raise TargetError(
+                f"{path}: no operator table {runtime.operators!r}; known: {', '.join(known)}{did_you_mean(runtime.operators, known)}"
+            )
