@@ -26,6 +26,11 @@ CODES: Mapping[str, Code] = {
         "the application fails at start",
         "export it again with an opset and operators that the runtime knows; the message is the runtime's own",
     ),
+    "wrong-format": Code(
+        "a file of a format that the target has no runtime for",
+        "nothing there can open it",
+        "export the model as the other format",
+    ),
     "unsupported-op": Code(
         "an operator that the target's runtime doesn't have",
         "the file doesn't load there",

@@ -9,7 +9,7 @@ of the TFLite plus 128.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -33,10 +33,24 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What a constant holds, counted: `low` and `high` of its finite values, `digest` of all its bytes ("" for few)."""
+
+    digest: str
+    count: int
+    not_finite: int
+    denormal: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Tensor:
     """A tensor as the file declares it: `dtype` as numpy names it, None in `shape` for a size known only when run.
 
-    `shape` is None where the file says nothing; `size_bytes` is what a constant takes in the file.
+    `shape` is None where the file says nothing; `size_bytes` is what a constant takes in the file; `values` are those of
+    a small constant of integers (axes, permutations), `content` is told of constants whose values lie in the file;
+    constants with one `buffer` are stored once.
     """
 
     name: str
@@ -45,20 +59,66 @@ class Tensor:
     quantization: Quantization | None
     constant: bool
     size_bytes: int
+    values: tuple[int, ...] | None = None
+    content: Content | None = None
+    buffer: int = -1
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operator; `inputs` are names of tensors, "" where an optional one is left out."""
+    """One operator; `inputs` are names of tensors, "" where an optional one is left out.
+
+    `domain` is ONNX's, or "custom" for an operator that TFLite's schema doesn't know. `attributes` are ONNX's numbers and
+    short lists; `version` is TFLite's version of the operator; `graph` is 0 in the main graph, 1 and more in nested ones.
+    """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    domain: str = ""
+    version: int = 0
+    graph: int = 0
+    attributes: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    def attribute(self, name: str, default: float = 0) -> float:
+        """Return an attribute's number, or the first of its list."""
+        return next((values[0] for key, values in self.attributes if key == name and values), default)
+
+
+@dataclass(frozen=True)
+class External:
+    """Weights in another file: of which tensor, where, and how far into it they reach (`end` 0 where nobody says)."""
+
+    tensor: str
+    location: str
+    end: int
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of itself beside its graph.
+
+    `opsets` are (domain, version); `texts` are its metadata and documentation, (where, text), each cut short;
+    `metadata_bytes` is what all of it takes; `functions` names ONNX's local functions as (domain, name).
+    """
+
+    opsets: tuple[tuple[str, int], ...] = ()
+    ir_version: int | None = None
+    schema_version: int | None = None
+    producer: str = ""
+    texts: tuple[tuple[str, str], ...] = ()
+    metadata_bytes: int = 0
+    external: tuple[External, ...] = ()
+    functions: tuple[tuple[str, str], ...] = ()
+    training: bool = False
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A model file: nodes in the order of the file, those of nested graphs after the node that holds them."""
+    """A model file: nodes in the order of the file, those of nested graphs after the node that holds them (ONNX) or last.
+
+    `kept` are the tensors that a nested graph gives to its caller.
+    """
 
     path: Path
     format: Format
@@ -67,6 +127,8 @@ class Graph:
     tensors: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    kept: frozenset[str] = frozenset()
+    about: About = About()
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -93,6 +155,20 @@ def read_graph(path: Path) -> Graph:
     from pipeline.checks.onnx_graph import parse_onnx  # noqa: PLC0415  # a TFLite file needs no onnx
 
     return parse_onnx(content, path)
+
+
+def typed(graph: Graph, known: Mapping[str, Tensor]) -> Graph:
+    """Return a graph whose tensors have the types and shapes that are known of them from elsewhere."""
+    tensors = {
+        name: tensor if tensor.constant or name not in known else _told(tensor, known[name])
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
+
+
+def _told(tensor: Tensor, known: Tensor) -> Tensor:
+    dtype = tensor.dtype if known.dtype == UNKNOWN else known.dtype
+    return replace(tensor, dtype=dtype, shape=tensor.shape if known.shape is None else known.shape)
 
 
 def _content(path: Path) -> bytes:

@@ -1,19 +1,27 @@
 """What `check` knows about one model file: its facts and its findings.
 
 `judge_file` is the door: it takes any ONNX or TFLite file, however strange, and answers with a Judgement, or with a
-ModelError of one line where the bytes are no model at all.
+ModelError of one line where the bytes are no model at all. The file is parsed and opened in a bounded process (`examine`),
+so this one imports neither onnx nor a runtime.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checks.codes import CODES
-from pipeline.checks.graph import Format, read_graph
-from pipeline.checks.lints import Finding, Promises, facts_of, lint
-from pipeline.checks.operators import fused_graph
+from pipeline.checks.examine import examine
+from pipeline.checks.facts import facts_of
+from pipeline.checks.finding import Finding, Promises
+from pipeline.checks.graph import Format
+from pipeline.checks.lints import find_all
+from pipeline.checks.subject import subject_of
 from targets import Target
+
+MOST_OF_A_CODE = 200
+"""A file with a thousand float operators has been told so by the two hundredth."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +37,22 @@ class Judgement:
 
 def judge_file(path: Path, target: Target | None = None, promises: Promises | None = None) -> Judgement:
     """Judge a model file, for a target where one is named, by what it was promised to be where somebody says."""
-    graph = read_graph(path)
-    fused = fused_graph(path) if graph.format == "onnx" else None
-    findings = lint(graph, promises or Promises(), fused=fused)
-    return Judgement(
-        model=path.name,
-        format=graph.format,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        facts=facts_of(graph, fused=fused) | {"target": target.name if target else None},
-        findings=tuple(explained(finding) for finding in findings),
-    )
+    examined = examine(path)
+    subject = subject_of(examined, target, promises)
+    findings = find_all(subject)
+    kept = tuple(_bounded(findings))
+    facts = facts_of(subject) | {"findings_left_out": len(findings) - len(kept)}
+    return Judgement(path.name, examined.graph.format, _sha256(path), facts, kept)
 
 
-def explained(finding: Finding) -> Finding:
-    """Return a finding with the reason and the remedy of its code where it has none of its own."""
-    code = CODES[finding.code]
-    return replace(finding, why=finding.why or code.why, fix=finding.fix or code.fix)
+def _bounded(findings: list[Finding]) -> Iterator[Finding]:
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        counts[finding.code] += 1
+        if counts[finding.code] <= MOST_OF_A_CODE:
+            yield finding
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,13 +8,15 @@ Operators: https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnx
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from pipeline.checks.about import about_onnx
+from pipeline.checks.content import SMALL, content_of, small_integers
 from pipeline.checks.graph import UNKNOWN, Graph, Node, Quantization, Tensor
 from pipeline.errors import ModelError
 
@@ -49,45 +51,95 @@ def parse_onnx(content: bytes, path: Path) -> Graph:
             f"model {path} is neither ONNX nor TFLite ({str(error)[:120]}); give an .onnx or .tflite file"
         ) from error
     try:
-        return _graph(model.graph, len(content), path)
+        return _graph(model, len(content), path)
     except (ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"model {path} is a broken ONNX file ({str(error)[:120]}); export it again") from error
 
 
-def _graph(proto: GraphProto, size_bytes: int, path: Path) -> Graph:
-    raw = list(_all_nodes(proto, 0))
+def _graph(model: ModelProto, size_bytes: int, path: Path) -> Graph:
+    proto = model.graph
+    raw = list(_all_nodes(proto, _Count()))
     if not raw:
         raise ModelError(
             f"model {path} is neither ONNX nor TFLite: it holds no operator; give an .onnx or .tflite file"
         )
-    constants = _constants(proto, raw)
-    scales = _scales(raw, constants)
-    tensors = _tensors(proto, constants, scales)
-    nodes = tuple(Node(node.op_type, tuple(node.input), tuple(node.output)) for node in raw)
+    graphs = [proto, *(graph for nested in raw for graph in nested.graphs)]
+    constants = _constants(graphs, [nested.proto for nested in raw])
+    scales = _scales([nested.proto for nested in raw], constants)
+    tensors = _tensors(graphs, constants, scales)
+    nodes = tuple(_node(nested) for nested in raw)
     for name in (name for node in nodes for name in (*node.inputs, *node.outputs) if name and name not in tensors):
         dtype = scales[name].dtype if name in scales else UNKNOWN
         tensors[name] = Tensor(name, dtype, None, _of(scales, name), constant=False, size_bytes=0)
     inputs = tuple(value.name for value in proto.input if value.name not in constants)
-    return Graph(path, "onnx", size_bytes, nodes, tensors, inputs, tuple(value.name for value in proto.output))
+    outputs = tuple(value.name for value in proto.output)
+    for name in (name for name in outputs if name not in tensors):
+        raise ValueError(f"nothing makes output {name[:60]!r}")
+    kept = frozenset(value.name for graph in graphs[1:] for value in graph.output)
+    about = about_onnx(model, list(constants.values()))
+    return Graph(path, "onnx", size_bytes, nodes, tensors, inputs, outputs, kept, about)
 
 
-def _all_nodes(proto: GraphProto, depth: int) -> Iterator[NodeProto]:
+@dataclass
+class _Count:
+    """How many graphs were met so far: each gets a number, the main one 0."""
+
+    graphs: int = 0
+
+    def next(self) -> int:
+        self.graphs += 1
+        return self.graphs
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """A node, the number of the graph that holds it, and the graphs that it holds."""
+
+    proto: NodeProto
+    number: int
+    graphs: tuple[GraphProto, ...]
+
+
+def _all_nodes(proto: GraphProto, count: _Count, *, number: int = 0, depth: int = 0) -> Iterator[_Nested]:
     if depth > MAX_NESTING:
         raise ValueError(f"graphs nested deeper than {MAX_NESTING}")
     for node in proto.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g, depth + 1)
+        held = tuple(
+            graph
+            for attribute in node.attribute
+            for graph in ((attribute.g,) if attribute.type == AttributeProto.GRAPH else attribute.graphs)
+        )
+        yield _Nested(node, number, held)
+        for graph in held:
+            yield from _all_nodes(graph, count, number=count.next(), depth=depth + 1)
 
 
-def _constants(proto: GraphProto, nodes: list[NodeProto]) -> dict[str, TensorProto]:
-    found = {constant.name: constant for constant in proto.initializer}
+def _node(nested: _Nested) -> Node:
+    node = nested.proto
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    attributes = tuple(
+        (attribute.name, values) for attribute in node.attribute if (values := _numbers(attribute)) is not None
+    )
+    return Node(node.op_type, tuple(node.input), tuple(node.output), domain, graph=nested.number, attributes=attributes)
+
+
+def _numbers(attribute: AttributeProto) -> tuple[float, ...] | None:
+    if attribute.type == AttributeProto.INT:
+        return (attribute.i,)
+    if attribute.type == AttributeProto.FLOAT:
+        return (attribute.f,)
+    if attribute.type == AttributeProto.INTS and len(attribute.ints) <= SMALL:
+        return tuple(attribute.ints)
+    return None
+
+
+def _constants(graphs: list[GraphProto], nodes: list[NodeProto]) -> dict[str, TensorProto]:
+    found = {constant.name: constant for graph in reversed(graphs) for constant in graph.initializer}
     for node in nodes:
-        if node.op_type == "Constant" and any(attribute.name == "value" for attribute in node.attribute):
-            found |= dict.fromkeys(
-                node.output, next(attribute.t for attribute in node.attribute if attribute.name == "value")
-            )
+        if node.op_type == "Constant" and node.output:
+            value = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+            if value is not None:
+                found[node.output[0]] = value
     return found
 
 
@@ -104,7 +156,7 @@ def _of(scales: dict[str, _Scaled], name: str) -> Quantization | None:
 def _scales(nodes: list[NodeProto], constants: dict[str, TensorProto]) -> dict[str, _Scaled]:
     """Return the scales of each tensor that a node gives constant ones."""
     found: dict[str, _Scaled] = {}
-    known: dict[str, tuple[float, ...]] = {}  # one constant may be the scale of many nodes
+    known: dict[int, tuple[float, ...]] = {}  # one constant may be the scale of many nodes
     for node in nodes:
         for name, scale, zero_point in _operands(node):
             if name and scale in constants:
@@ -137,46 +189,65 @@ def _axis(node: NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
 
 
-def _values(constant: TensorProto, known: dict[str, tuple[float, ...]]) -> tuple[float, ...]:
+def _values(constant: TensorProto, known: dict[int, tuple[float, ...]]) -> tuple[float, ...]:
     if constant.data_location == TensorProto.EXTERNAL:
         raise ValueError(f"scale {constant.name[:60]!r} lies in another file")
-    if constant.name not in known:
-        known[constant.name] = tuple(float(value) for value in numpy_helper.to_array(constant).ravel())
-    return known[constant.name]
+    if id(constant) not in known:
+        known[id(constant)] = tuple(float(value) for value in numpy_helper.to_array(constant).ravel())
+    return known[id(constant)]
 
 
-def _tensors(proto: GraphProto, constants: dict[str, TensorProto], scales: dict[str, _Scaled]) -> dict[str, Tensor]:
-    declared = {value.name: value for value in (*proto.value_info, *proto.input, *proto.output)}
-    tensors = {name: _declared(value, scales) for name, value in declared.items()}
-    for name, constant in constants.items():
-        shape = tuple(constant.dims)
-        tensors[name] = Tensor(
-            name,
-            _dtype(constant.data_type),
-            shape,
-            _of(scales, name),
-            constant=True,
-            size_bytes=_constant_bytes(constant),
-        )
+def _tensors(
+    graphs: list[GraphProto], constants: dict[str, TensorProto], scales: dict[str, _Scaled]
+) -> dict[str, Tensor]:
+    known = {
+        value.name: value
+        for graph in reversed(graphs)
+        for value in (*graph.value_info, *graph.input, *graph.output)
+        if value.name
+    }
+    tensors = {name: replace(declared(value), quantization=_of(scales, name)) for name, value in known.items()}
+    for number, (name, constant) in enumerate(constants.items()):
+        tensors[name] = _constant(name, number, constant, scales)
     return tensors
 
 
-def _declared(value: ValueInfoProto, scales: dict[str, _Scaled]) -> Tensor:
+def _constant(name: str, number: int, constant: TensorProto, scales: dict[str, _Scaled]) -> Tensor:
+    array = None
+    if constant.data_location != TensorProto.EXTERNAL and constant.data_type != TensorProto.STRING:
+        array = numpy_helper.to_array(constant)
+    return Tensor(
+        name,
+        _dtype(constant.data_type),
+        tuple(constant.dims),
+        _of(scales, name),
+        constant=True,
+        size_bytes=_constant_bytes(constant),
+        values=None if array is None else small_integers(array),
+        content=None if array is None else content_of(array),
+        buffer=number,
+    )
+
+
+def declared(value: ValueInfoProto) -> Tensor:
+    """Return what a file, or inference, says of a tensor: its type and its shape."""
     kind = value.type.tensor_type
     shape = (
         tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
         if kind.HasField("shape")
         else None
     )
-    return Tensor(value.name, _dtype(kind.elem_type), shape, _of(scales, value.name), constant=False, size_bytes=0)
+    return Tensor(value.name, _dtype(kind.elem_type), shape, None, constant=False, size_bytes=0)
 
 
 def _constant_bytes(constant: TensorProto) -> int:
     # What the values take; a field that isn't raw holds them as varints, whose size no user asks for.
     if constant.raw_data:
         return len(constant.raw_data)
+    if constant.data_type == TensorProto.STRING:
+        return sum(len(text) for text in constant.string_data)
     itemsize = int(helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize)
-    return int(math.prod(constant.dims)) * itemsize
+    return max(int(math.prod(constant.dims)), 0) * itemsize
 
 
 def _dtype(code: int) -> str:

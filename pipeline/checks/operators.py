@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devices import runner
 from devices.sandbox import explain, run_python
-from pipeline.checks.graph import Graph, Node, read_graph
+from pipeline.checks.graph import UNKNOWN, Graph, Node, read_graph
 from pipeline.errors import ModelError
 
 QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QUANTIZE", "DEQUANTIZE"})
@@ -103,4 +103,7 @@ def _computes_in_float(graph: Graph, node: Node) -> bool:
         return False
     if graph.format == "tflite":
         return any(graph.tensors[name].dtype.startswith(("float", "bfloat")) for name in node.outputs if name)
-    return node.op not in MOVES_DATA and not node.op.startswith(_INTEGER_PREFIXES)
+    if node.op in MOVES_DATA or node.op.startswith(_INTEGER_PREFIXES):
+        return False
+    types = {graph.tensors[name].dtype for name in node.outputs if name}
+    return UNKNOWN in types or any(dtype.startswith(("float", "bfloat")) for dtype in types)

@@ -9,7 +9,8 @@ from onnx import numpy_helper
 
 from pipeline.checks.codes import CODES
 from pipeline.checks.graph import read_graph
-from pipeline.checks.lints import Finding, Promises, facts_of, lint
+from pipeline.checks.judgement import judge_file
+from pipeline.checks.lints import Finding, Promises, lint
 from pipeline.checks.operators import float_operators, fused_graph
 from pipeline.errors import ModelError
 from tests.small_files import write_float_onnx, write_float_tflite, write_onnx, write_tflite
@@ -158,12 +159,14 @@ def test_errors_come_first(tmp_path: Path) -> None:
 
 def test_facts_count_what_runs(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx")
-    facts = facts_of(read_graph(path), fused=fused_graph(path))
+    facts = judge_file(path).facts
 
     assert facts["float_operators"] == 0
     assert facts["operators"]["QLinearConv"] == 1
     assert facts["weight_bytes"] == {"int8": 72 + 12}
-    assert facts["inputs"] == [{"name": "x", "dtype": "float32", "shape": [None, 2, 4, 4]}]
+    assert facts["inputs"] == [
+        {"name": "x", "dtype": "float32", "shape": [None, 2, 4, 4], "scale": None, "zero_point": None}
+    ]
 
 
 def test_a_file_that_onnx_runtime_refuses_is_one_line(tmp_path: Path) -> None:
