@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import EdgepressError
+from pipeline.verbs.bench import bench
+from pipeline.verbs.check import check
 
 LOG_WIDTH = 180
 """Characters a line where no terminal says how many it has: tables stay whole."""
@@ -150,6 +152,12 @@ def gc(
     store = Store(default_store())
     freed = store.collect_garbage(keep_days)
     typer.echo(f"{store.root}: freed {freed.size_bytes / 2**20:.1f} MiB in {freed.objects} objects")
+
+
+app.command(name="check")(check)
+
+
+app.command(name="bench")(bench)
 
 
 def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) -> tuple[Any, Any]:

@@ -20,6 +20,10 @@ FLAGS = {
     "targets": set(),
     "init": set(),
     "gc": {"--keep-days"},
+    "check": {
+        *("--target", "--budget", "--device", "--baseline", "--update-baseline", "--reference", "--samples"),
+        *("--waivers", "--format", "--out", "--strict", "--config", "--explain"),
+    },
 }
 """A new flag is rare (STYLE 43): it is added here, with its reason in the commit."""
 
