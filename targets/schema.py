@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
 
-Feature = Literal["neon", "fp16", "dotprod", "i8mm", "bf16", "sve2", "dsp", "fpu", "mve", "pie"]
+Feature = Literal[
+    "neon", "fp16", "dotprod", "i8mm", "bf16", "sve2", "dsp", "fpu", "mve", "pie", "sse4", "avx2", "avx512", "vnni"
+]
 """What speeds up a kernel.
 
 Cortex-A: `neon` vectors, `fp16` arithmetic, `dotprod` (four int8 products an element and instruction), `i8mm` (int8
 matrix products), `bf16`, `sve2`. Cortex-M: `dsp` (two 16-bit products an instruction), `fpu`, `mve` (Helium vectors).
-Xtensa: `pie`, the vectors of the ESP32-S3.
+Xtensa: `pie`, the vectors of the ESP32-S3. x86: `sse4`, `avx2`, `avx512`, and `vnni`, without which sums of int8 products saturate.
 """
 Layout = Literal["NCHW", "NHWC"]
 TensorType = Literal["int8", "uint8", "float32"]
