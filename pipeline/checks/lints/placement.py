@@ -1,18 +1,24 @@
 """Operators that the target's runtime lacks, or runs beside its fast path; custom ones, and those of training.
 
-What a runtime takes is data: `targets.operators`. Types are those of the values that flow through an operator, not of
-its shapes and indices.
+What a runtime takes is data, `targets.operator_table`, by the type of an operator's first data input. A runtime that has
+opened the file knows better: ONNX Runtime has looked for each kernel by then, LiteRT for each operator.
 """
 
 from collections.abc import Iterator, Mapping
 
 from pipeline.checks.finding import Finding, Severity, named
-from pipeline.checks.graph import Graph, Node
+from pipeline.checks.graph import UNKNOWN, Graph, Node
 from pipeline.checks.subject import Subject
 from targets import Target
 from targets.operator_table import OperatorTable, Placement, operators
 
-VALUES = ("float", "bfloat", "int8", "uint8", "int16", "int4", "complex")
+DATA = {
+    **dict.fromkeys(("Where", "SELECT", "SELECT_V2", "EMBEDDING_LOOKUP", "FILL"), (0, 1)),
+    **dict.fromkeys(("SPLIT", "SCATTER_ND"), (1,)),
+    "TRANSPOSE_CONV": (2,),
+}
+"""Where an operator keeps its data, if not at its first input; of two the better counts."""
+BEST: tuple[Placement, ...] = ("fast", "runs", "float-only", "unsupported")
 RUNTIME_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview")
 ETHOS_U = "ethos-u"  # what Arm's compiler leaves in place of the operators that it took
 FLEX = "Flex"
@@ -24,7 +30,7 @@ TRAINING_DOMAIN = "ai.onnx.preview.training"
 WORTH_A_WARNING = 0.01
 """A share of the multiply-accumulates."""
 
-Kind = tuple[str, Placement, tuple[str, ...]]
+Kind = tuple[str, Placement, str]
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -81,41 +87,66 @@ def _is_custom(graph: Graph, node: Node) -> bool:
 
 def _placed(subject: Subject, target: Target, table: OperatorTable) -> Iterator[Finding]:
     """Find operators that fall off the fast path or off the runtime, all of one kind and type in one finding."""
-    total = sum(subject.macs.values())
-    for (op, placement, types), places in _kinds(subject, table).items():
+    for (op, placement, dtype), places in _kinds(subject, table).items():
         nodes = [subject.graph.nodes[place] for place in places]
         where = nodes[0].outputs[0] if nodes[0].outputs else ""
-        what = f"{op}{f' x{len(nodes)}' if len(nodes) > 1 else ''} on {'+'.join(types) or 'unknown types'}"
-        if placement in ("unsupported", "float-only"):
-            has = "has no kernel for it" if placement == "unsupported" else "has float kernels only"
-            yield Finding("unsupported-op", "error", f"{what}: {table.title} {has}", where)
-        elif placement == "runs":
-            share = sum(subject.macs.get(place, 0) for place in places) / total if total else 0.0
-            accelerator = target.accelerator.name if target.accelerator else ""
-            path = f"leaves the {accelerator} for the processor" if accelerator else f"isn't run by {table.fast_path}"
-            severity: Severity = "warning" if accelerator or share >= WORTH_A_WARNING else "note"
-            yield Finding("falls-back", severity, f"{what} {path}: {share:.1%} of the multiply-accumulates", where)
+        what = f"{op}{f' x{len(nodes)}' if len(nodes) > 1 else ''}{f' on {dtype}' if dtype else ''}"
+        if placement == "runs":
+            yield _fallen(subject, target, table, what=what, where=where, places=places)
+        elif not _proven(subject):
+            has = "lacks it" if placement == "unsupported" else "has float kernels only"
+            severity: Severity = "warning" if _opened(subject) else "error"
+            yield Finding("unsupported-op", severity, f"{what}: {table.title}: {has}", where)
+
+
+def _fallen(
+    subject: Subject, target: Target, table: OperatorTable, *, what: str, where: str, places: list[int]
+) -> Finding:
+    total = sum(subject.macs.values())
+    share = sum(subject.macs.get(place, 0) for place in places) / total if total else 0.0
+    accelerator = target.accelerator.name if target.accelerator else ""
+    path = f"leaves the {accelerator} for the processor" if accelerator else f"isn't run by {table.fast_path}"
+    severity: Severity = "warning" if accelerator or share >= WORTH_A_WARNING else "note"
+    told = f": {share:.1%} of the multiply-accumulates" if total else ""
+    return Finding("falls-back", severity, f"{what} {path}{told}", where)
+
+
+def _opened(subject: Subject) -> bool:
+    """Whether the target's own kind of runtime has opened the file here."""
+    loaded, runtime = subject.examined.loaded, subject.runtime
+    return loaded is not None and loaded.ok and runtime is not None and runtime.name == loaded.runtime
+
+
+def _proven(subject: Subject) -> bool:
+    return _opened(subject) and subject.graph.format == "onnx"
 
 
 def _kinds(subject: Subject, table: OperatorTable) -> Mapping[Kind, list[int]]:
     """Return the places in the graph of each kind of operator that isn't on the fast path."""
+    graph = subject.examined.sized
+    local = {domain for domain, _ in graph.about.functions}
     kinds: dict[Kind, list[int]] = {}
-    for place, node in enumerate(subject.graph.nodes):
-        if _is_custom(subject.graph, node) or node.domain in {domain for domain, _ in subject.graph.about.functions}:
+    for place, node in enumerate(graph.nodes):
+        if _is_custom(graph, node) or node.domain in local or _folded(graph, node):
             continue
-        types = value_types(subject.examined.sized, node)
-        placement = table.accepts(node.op, types)
+        placement, dtype = placed(graph, node, table)
         if placement != "fast":
-            kinds.setdefault((node.op, placement, types), []).append(place)
+            kinds.setdefault((node.op, placement, dtype), []).append(place)
     return kinds
 
 
-def value_types(graph: Graph, node: Node) -> tuple[str, ...]:
-    """Return the types of the values that flow through an operator, sorted; those of indices only where there are no others."""
-    flowing = [name for name in node.inputs if name and not graph.tensors[name].constant]
-    known = {graph.tensors[name].dtype for name in (*flowing, *node.outputs) if name} - {"unknown"}
-    values = {dtype for dtype in known if dtype.startswith(VALUES)}
-    return tuple(sorted(values or known))
+def _folded(graph: Graph, node: Node) -> bool:
+    """Whether an operator's result follows from constants, so that the runtime computes it once."""
+    return bool(node.inputs) and all(graph.tensors[name].constant for name in node.inputs if name)
+
+
+def placed(graph: Graph, node: Node, table: OperatorTable) -> tuple[Placement, str]:
+    """Return how a runtime runs an operator, and the type of data that says so ("" where the file doesn't tell)."""
+    names = [node.inputs[place] for place in DATA.get(node.op, (0,)) if place < len(node.inputs)]
+    types = [dtype for name in names if name and (dtype := graph.tensors[name].dtype) != UNKNOWN]
+    if not types:
+        return table.accepts(node.op, ()), ""
+    return min(((table.accepts(node.op, [dtype]), dtype) for dtype in types), key=lambda pair: BEST.index(pair[0]))
 
 
 def _open_sizes(graph: Graph) -> Iterator[Finding]:

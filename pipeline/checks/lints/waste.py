@@ -31,12 +31,22 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def transposes(graph: Graph) -> Iterator[Finding]:
-    """Find changes of layout in a TFLite file that aren't at an edge, where a caller's layout pays for one."""
+    """Find changes of layout in a TFLite file that aren't at an edge, where a caller's layout pays for one.
+
+    Before a RESHAPE it is a note: features are flattened in the order in which the network was trained.
+    """
     edges = {*graph.inputs, *graph.outputs}
     for node in graph.nodes if graph.format == "tflite" else ():
         if node.op == "TRANSPOSE" and _layout(graph, node) and not edges & {node.inputs[0], *node.outputs}:
-            message = "TRANSPOSE between two operators, from one layout to the other"
-            yield Finding("stray-transpose", "warning", message, node.outputs[0])
+            users = {user.op for name in node.outputs for user in graph.users.get(name, ())}
+            flattens = users == {"RESHAPE"}
+            what = (
+                "so that features are flattened as they were in training"
+                if flattens
+                else "from one layout to the other"
+            )
+            severity: Severity = "note" if flattens else "warning"
+            yield Finding("stray-transpose", severity, f"TRANSPOSE between two operators, {what}", node.outputs[0])
 
 
 def _layout(graph: Graph, node: Node) -> bool:
