@@ -35,14 +35,14 @@ class Request:
     warmup_seconds: float = 0.3
     min_seconds: float = 0.5
     min_runs: int = 50
-    max_runs: int = 5000
+    max_runs: int = 50_000
     max_seconds: float = 10.0
     seed: int = 0
     shapes: tuple[tuple[str, str], ...] = ()
     inputs: str = ""
 
 
-QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20, max_runs=500, max_seconds=2.0)
+QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20, max_runs=5000, max_seconds=2.0)
 """For tests and first looks: too short to be trusted with a verdict."""
 
 

@@ -5,12 +5,15 @@ How they take turns, and when one counts as disturbed, is in `turns.py`.
 
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from devices import Measurement, Request
+from devices.layer_times import LayerTime, read_profile
 from devices.sandbox import Limits, explain, run_python
 from devices.turns import (
     RUNNER,
@@ -22,10 +25,11 @@ from devices.turns import (
     take_turns,
     wall_seconds,
 )
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, RefusedError
 from targets import Target
 
 IDLE_WINDOW_SECONDS = 0.05
+PROFILED_RUNS = 40
 
 
 class Host:
@@ -53,6 +57,17 @@ class Host:
         turns = take_turns(models, request.processes, lambda model: _turn(model, request))
         return measurements(models, turns, request, device=self.name, machine=self.machine)
 
+    def layers(self, model: Path, request: Request) -> tuple[LayerTime, ...]:
+        """Return what each node takes, by a run of its own; RefusedError for a TFLite file, whose runtime doesn't tell."""
+        if is_tflite(model):
+            raise RefusedError("LiteRT's Python interpreter times no layers; --per-layer takes .onnx files", model)
+        with tempfile.TemporaryDirectory(prefix="edgepress-profile-") as folder:
+            short = replace(
+                request, warmup_seconds=0.0, min_seconds=0.0, min_runs=PROFILED_RUNS, max_runs=PROFILED_RUNS
+            )
+            _run(model, short, "--profile", str(Path(folder, "times")))
+            return read_profile(next(Path(folder).glob("times*.json"), Path(folder, "none")))
+
 
 def connect(spec: str, _target: Target | None) -> Host:
     """Return this machine; its spec is "host" and nothing more."""
@@ -67,11 +82,15 @@ def cores() -> list[int]:
 
 
 def _turn(model: Path, request: Request) -> Turn:
+    return read_turn(_run(model, request), model)
+
+
+def _run(model: Path, request: Request, *more: str) -> str:
     arguments = runner_arguments(str(model), request, cores=_idlest(request.threads), inputs=request.inputs)
-    finished = run_python(RUNNER, arguments, limits=Limits(wall_seconds=wall_seconds(request)))
+    finished = run_python(RUNNER, [*arguments, *more], limits=Limits(wall_seconds=wall_seconds(request)))
     if not finished.ok:
         raise DeviceError(f"host can't run {model.name}: it {explain(finished)}")
-    return read_turn(finished.stdout, model)
+    return finished.stdout
 
 
 def _idlest(count: int) -> list[int]:

@@ -289,7 +289,7 @@ def _timed(
 
 
 def _shapes(options: argparse.Namespace) -> dict[str, list[int]]:
-    given = dict(shape.split("=", 1) for shape in options.shape)
+    given = dict(shape.rsplit("=", 1) for shape in options.shape)
     return {name: [int(size) for size in shape.split("x")] for name, shape in given.items()}
 
 

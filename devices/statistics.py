@@ -87,7 +87,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, interleaved: boo
     if rank == 0:
         why = f"{len(one)} processes a file show nothing with 99 % confidence; {LEAST_PAIRS} can"
         return Comparison(ratio, "no difference shown", interleaved, why)
-    return Comparison(ratio, _verdict(ratio), interleaved)
+    return Comparison(ratio, verdict_of(ratio), interleaved)
 
 
 def _rank(counts: Sequence[int], confidence: float) -> int:
@@ -119,7 +119,8 @@ def _mann_whitney(count: int, other: int) -> list[int]:
     return counts
 
 
-def _verdict(ratio: Interval) -> Verdict:
+def verdict_of(ratio: Interval) -> Verdict:
+    """Return what an interval of a ratio shows: nothing, where it holds 1."""
     if ratio.high < 1:
         return "faster"
     return "slower" if ratio.low > 1 else "no difference shown"

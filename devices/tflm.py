@@ -35,6 +35,7 @@ class TfliteMicro:
     """TensorFlow Lite Micro's interpreter on this machine; `target` says how much memory a file may take."""
 
     name = "tflm"
+    threaded = False
 
     def __init__(self, installed: str, target: Target | None) -> None:
         self.version, self.target = installed, target
@@ -74,7 +75,7 @@ class TfliteMicro:
                 f"{self._ram_kib} KiB of RAM; make the first layers' activations smaller",
                 model,
             )
-        names = {"total": "arena", "head": "arena, head", "tail": "arena, tail"}
+        names = {"total": "arena", "head": "arena head", "tail": "arena tail"}
         figures = tuple(Figure(name, "B", found[part], "measured", HOW) for part, name in names.items())
         runtime = ("tflite-micro", self.version)
         return as_measurements(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from devices import Measurement, Request
 from devices.figures import Figure, as_measurements
+from devices.layer_times import LayerTime, shared
 from devices.sandbox import Limits, explain, run_bounded
 from devices.turns import is_tflite
 from pipeline.errors import DeviceError, MissingExtraError, RefusedError
@@ -62,6 +63,7 @@ class Vela:
     """An Ethos-U as Vela knows it."""
 
     name = "vela"
+    threaded = False
 
     def __init__(self, accelerator: Accelerator, installed: str) -> None:
         self.accelerator, self.version = accelerator, installed
@@ -85,6 +87,10 @@ class Vela:
         for model in models:
             self.runtime(model)
         return [self._quantities(model, self.estimate(model), request) for model in models]
+
+    def layers(self, model: Path, _request: Request) -> tuple[LayerTime, ...]:
+        """Return the cycles of each operator; those on the processor cost none here."""
+        return shared((each.kind, each.name, each.cycles, "cycles") for each in self.estimate(model).operators)
 
     def estimate(self, model: Path) -> Estimate:
         """Compile a file and return what Vela says of it."""

@@ -1,20 +1,28 @@
-"""Measuring files on a device, once: valid measurements of the same file are used again.
+"""Measuring files on a device, once, and comparing two: valid measurements of the same file are used again.
 
 The same means: equal bytes, device, machine, runtime with its version, and request. What is missing is measured together,
-in turns. An invalid measurement is recorded like any other, and never used again; nor are those made with it.
+in turns. An invalid measurement is recorded like any other, and never used again; nor are those made with it. Two files
+that are compared are measured as a pair, in turns, and only used again as that pair: what was measured at another time met
+another machine.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from devices import Device, Measurement, Request
-from devices.statistics import Comparison
+from devices.statistics import Comparison, Interval, verdict_of
 from devices.statistics import compare as compare_medians
 from pipeline.artifact import canonical_json, file_digest
-from pipeline.errors import ModelError
+from pipeline.errors import DeviceError, ModelError
+
+PAIRED = Request(processes=12, warmup_seconds=0.2, min_seconds=0.3)
+"""For comparisons: of twelve pairs one may be disturbed, and the others still show a difference with 99 % confidence."""
+
+Quantities = tuple[Measurement, ...]
+Word = Literal["faster", "slower", "less", "more", "no difference shown"]
 
 
 class Observations(Protocol):
@@ -29,10 +37,10 @@ class Observations(Protocol):
 
 def measure(
     models: Sequence[Path], device: Device, request: Request, store: Observations, *, made_at: str, fresh: bool = False
-) -> list[tuple[Measurement, ...]]:
+) -> list[Quantities]:
     """Return the measurements of each file, the newest valid ones of the store or new ones; `fresh` makes all anew."""
     keys = [_key(model, device, request) for model in models]
-    known = {} if fresh else {key: found for key in keys if (found := _known(key, store)) is not None}
+    known = {} if fresh else {key: found[0] for key in keys if (found := _newest(key, store, ("measurements",)))}
     missing = {key: model for key, model in zip(keys, models, strict=True) if key not in known}
     if missing:
         for key, measured in zip(missing, device.measure(list(missing.values()), request), strict=True):
@@ -44,23 +52,99 @@ def measure(
     ]
 
 
+def measure_pair(
+    first: Path,
+    second: Path,
+    device: Device,
+    request: Request,
+    store: Observations,
+    *,
+    made_at: str,
+    fresh: bool = False,
+) -> tuple[Quantities, Quantities]:
+    """Return the measurements of two files that took turns, even where they hold the same bytes."""
+    key = _digest(["pair", _key(first, device, request), _key(second, device, request)])
+    known = None if fresh else _newest(key, store, ("measurements", "against"))
+    if known is None:
+        known = [
+            tuple(replace(each, made_at=made_at) for each in quantities)
+            for quantities in device.measure([first, second], request)
+        ]
+        of_first, of_second = ([each.to_json() for each in quantities] for quantities in known)
+        store.observe(key, {"measurements": of_first, "against": of_second})
+    one, other = (
+        tuple(replace(each, model=model.name) for each in quantities)
+        for model, quantities in zip((first, second), known, strict=True)
+    )
+    return one, other
+
+
 def compare(first: Measurement, second: Measurement) -> Comparison:
-    """Compare two measurements; process by process where they took turns in one run."""
+    """Compare two measurements of one quantity.
+
+    What was timed is compared process by process where the files took turns in one run. Of counts and estimates the
+    bands are compared; an estimate of which nobody knows the error shows nothing. Nor does what was disturbed.
+    """
+    if first.quantity != second.quantity:
+        raise DeviceError(
+            f"{first.model} was judged by its {first.quantity}, {second.model} by its {second.quantity}; nothing compares them"
+        )
+    comparison = (
+        _of_processes(first, second) if first.processes > 1 and first.label == "measured" else _of_bands(first, second)
+    )
+    why = next((each.why_invalid for each in (first, second) if not each.valid), "")
+    return replace(comparison, verdict="no difference shown", why=why) if why else comparison
+
+
+def in_words(comparison: Comparison, unit: str) -> Word:
+    """Return the verdict in the words of its quantity: what isn't a time is less or more."""
+    if unit in ("us", "ms", "s") or comparison.verdict == "no difference shown":
+        return comparison.verdict
+    return "less" if comparison.verdict == "faster" else "more"
+
+
+def _of_processes(first: Measurement, second: Measurement) -> Comparison:
     together = {first.model_sha256, second.model_sha256} <= set(first.together)
     interleaved = together and first.together == second.together and first.made_at == second.made_at
     return compare_medians(first.process_medians, second.process_medians, interleaved=interleaved)
 
 
-def _known(key: str, store: Observations) -> tuple[Measurement, ...] | None:
-    found = [record.get("measurements", []) for record in store.observations(key)]
-    valid = [record for record in found if record and all(each.get("valid") is True for each in record)]
-    return tuple(Measurement.from_json(each) for each in valid[-1]) if valid else None
+def _of_bands(first: Measurement, second: Measurement) -> Comparison:
+    if second.low <= 0:
+        same = Interval(1.0, 1.0, 1.0)
+        return Comparison(
+            same, "no difference shown", interleaved=False, why=f"{second.model} has {second.low:g} {second.unit}"
+        )
+    ratio = Interval(first.value / second.value, first.low / second.high, first.high / second.low)
+    if "estimated" in (first.label, second.label) and (first.low == first.high or second.low == second.high):
+        why = "estimated, with an error that nobody published"
+        return Comparison(ratio, "no difference shown", interleaved=False, why=why)
+    return Comparison(ratio, verdict_of(ratio), interleaved=False)
+
+
+def _newest(key: str, store: Observations, parts: Sequence[str]) -> list[Quantities] | None:
+    """Return the parts of the newest observation in which all that was measured is valid."""
+    for record in reversed(store.observations(key)):
+        found = [record.get(part) or [{}] for part in parts]
+        if all(each.get("valid") is True for quantities in found for each in quantities):
+            return [tuple(Measurement.from_json(each) for each in quantities) for quantities in found]
+    return None
 
 
 def _key(model: Path, device: Device, request: Request) -> str:
+    given = asdict(request) | (
+        {"inputs": _file_digest(Path(request.inputs), ".npz of inputs")} if request.inputs else {}
+    )
+    return _digest([_file_digest(model, "model"), device.name, device.machine, *device.runtime(model), given])
+
+
+def _file_digest(path: Path, what: str) -> str:
     try:
-        digest = file_digest(model)
+        return file_digest(path)
     except OSError as error:
-        raise ModelError(f"can't read model {model} ({error.strerror}); give an .onnx or .tflite file") from error
-    parts = [digest, device.name, device.machine, *device.runtime(model), asdict(request)]
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+        wanted = "give an .onnx or .tflite file" if what == "model" else "give a file that numpy.savez wrote"
+        raise ModelError(f"can't read {what} {path} ({error.strerror}); {wanted}") from error
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(canonical_json(list(parts)).encode()).hexdigest()

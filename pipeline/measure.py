@@ -1,15 +1,18 @@
 """Which files of a run are measured, where, and how often: the host always, the target's own device where one is given.
 
-All files of one device and thread count take turns in one go, so that they can be compared with each other.
+All files of one device and thread count take turns in one go, so that they can be compared with each other. A file that a
+device can't take is left out, and said.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from devices import Request, open_device
+from devices import Device, Measurement, Request, open_device
 from pipeline.bench import measure as measure_files
+from pipeline.errors import RefusedError
 from pipeline.report.gains import Measured
 from pipeline.report.made import Made
 from pipeline.store import Store
@@ -28,15 +31,45 @@ def measure(
     found: list[Measured] = []
     for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
         opened = open_device(spec, target)
-        for threads in _thread_counts() if paths else ():
+        for threads in _thread_counts(opened, target) if paths else ():
             say(f"measuring {len(paths)} files on {name}, {threads} thread{'s' if threads > 1 else ''}")
             request = replace(Request(), threads=threads)
-            made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-            measured = measure_files(list(paths.values()), opened, request, store, made_at=made_at, fresh=fresh)
-            found += [Measured(title, name, each) for title, all_ in zip(paths, measured, strict=True) for each in all_]
+            taken = _taken(paths, opened, request, store, fresh=fresh, say=say)
+            found += [Measured(title, name, each) for title, quantities in taken.items() for each in quantities]
     return tuple(found)
 
 
-def _thread_counts() -> tuple[int, ...]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return (1, cores) if cores > 1 else (1,)
+def _taken(
+    paths: Mapping[str, Path],
+    device: Device,
+    request: Request,
+    store: Store,
+    *,
+    fresh: bool,
+    say: Callable[[str], None],
+) -> dict[str, tuple[Measurement, ...]]:
+    """Return the measurements of the files that the device takes; says which it refuses, and goes on without them."""
+    left = dict(paths)
+    while left:
+        made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        try:
+            measured = measure_files(list(left.values()), device, request, store, made_at=made_at, fresh=fresh)
+            return dict(zip(left, measured, strict=True))
+        except RefusedError as error:
+            if error.model not in left.values():
+                raise
+            refused = [title for title, path in left.items() if path == error.model]
+            say(f"{', '.join(refused)}: {error}")
+            left = {title: path for title, path in left.items() if title not in refused}
+    return {}
+
+
+def _thread_counts(device: Device, target: Target) -> list[int]:
+    """Return one and all cores; a device that says `threaded = False` knows no threads."""
+    if not getattr(device, "threaded", True):
+        return [1]
+    if device.name == "host":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    else:
+        cores = sum(core.count.value for core in target.cores if core.count)
+    return sorted({1, max(1, cores)})

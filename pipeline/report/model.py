@@ -25,7 +25,7 @@ class MetricFacts(Part):
 
 
 class Interval(Part):
-    """A value and its 95 % interval, in the metric's own units."""
+    """A value and its interval, 95 % where nothing else is said, in the metric's own units."""
 
     value: float
     low: float
@@ -112,7 +112,7 @@ class MeasurementFacts(Part):
 
 
 class LatencyRatio(Part):
-    """How the latencies of two files compare on one device: the ratio new / old with its 95 % interval."""
+    """How the latencies of two files compare on one device: the ratio new / old with its 99 % interval."""
 
     device: str
     threads: int

@@ -1,6 +1,7 @@
 """Verdicts: each line of the budget, kept, missed, or not shown by what is known.
 
-A verdict whose interval holds the limit is not shown, and a figure of one device never judges another.
+A verdict whose interval holds the limit is not shown, and a figure of one device never judges another. Nor does an
+estimate of which nobody published the error judge anything.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,7 +58,10 @@ def _latency_verdicts(
             continue
         best = min(figures, key=lambda figure: figure.value)
         why = f"{best.label} on {best.device}, {best.threads} threads"
-        yield _verdict(f"latency_ms, {name}", limit, best.value, best.label, _outcome(best.low, best.high, limit), why)
+        outcome = _outcome(best.low, best.high, limit)
+        if best.label == "estimated" and best.low == best.high:
+            why, outcome = f"{why}, with an error that nobody published", "not_shown"
+        yield _verdict(f"latency_ms, {name}", limit, best.value, best.label, outcome, why)
 
 
 def _outcome(low: float, high: float, limit: float) -> Outcome:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from devices import QUICK, Measurement, Request
+from devices import QUICK, Label, Measurement, Request
 from devices.host import Host
 from pipeline.artifact import file_digest
-from pipeline.bench import compare, measure
-from pipeline.errors import ModelError
+from pipeline.bench import PAIRED, compare, in_words, measure, measure_pair
+from pipeline.errors import DeviceError, ModelError
 from tests.small_files import write_float_onnx, write_onnx
 
 
@@ -162,6 +162,84 @@ def test_measurements_of_one_run_are_compared_turn_by_turn_and_others_are_not(mo
     assert compare(a, b).interleaved
     assert not compare(a, later).interleaved
     assert compare(a, later).verdict == "faster"
+
+
+def test_a_pair_takes_turns_and_is_used_again_as_that_pair_alone(models: list[Path]) -> None:
+    store, device = Memory(), Recorded()
+    measure(models, device, PAIRED, store, made_at="then")
+
+    first = measure_pair(models[0], models[1], device, PAIRED, store, made_at="now")
+    again = measure_pair(models[0], models[1], device, PAIRED, store, made_at="later")
+    measure_pair(models[1], models[0], device, PAIRED, store, made_at="later")
+
+    assert first == again
+    assert [quantities[0].model for quantities in first] == ["a.onnx", "b.onnx"]
+    assert compare(first[0][0], first[1][0]).interleaved
+    assert device.asked == [["a.onnx", "b.onnx"], ["a.onnx", "b.onnx"], ["b.onnx", "a.onnx"]]
+
+
+def test_a_pair_of_equal_files_is_measured_as_two(models: list[Path]) -> None:
+    device = Recorded()
+
+    one, other = measure_pair(models[0], models[0], device, PAIRED, Memory(), made_at="now")
+
+    assert device.asked == [["a.onnx", "a.onnx"]]
+    assert compare(one[0], other[0]).verdict == "no difference shown"
+
+
+def test_a_disturbed_pair_shows_nothing_and_is_not_used_again(models: list[Path]) -> None:
+    store, device = Memory(), Recorded(valid=False)
+
+    one, other = measure_pair(models[0], models[1], device, PAIRED, store, made_at="then")
+    measure_pair(models[0], models[1], device, PAIRED, store, made_at="now")
+
+    comparison = compare(replace(one[0], process_medians=(1.0,) * 12), other[0])
+    assert (comparison.verdict, comparison.why) == ("no difference shown", "the machine was busy")
+    assert len(device.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "label", "unit", "word"),
+    [
+        ((90, 90), (100, 100), "emulated", "instructions", "less"),
+        ((110, 110), (100, 100), "emulated", "instructions", "more"),
+        ((100, 100), (100, 100), "emulated", "instructions", "no difference shown"),
+        ((50, 80), (90, 120), "estimated", "us", "faster"),
+        ((50, 95), (90, 120), "estimated", "us", "no difference shown"),
+        ((50, 50), (90, 90), "estimated", "us", "no difference shown"),
+        ((50, 50), (0, 0), "estimated", "%", "no difference shown"),
+    ],
+)
+def test_counts_and_estimates_are_compared_by_their_bands(
+    models: list[Path], first: tuple[float, float], second: tuple[float, float], label: Label, unit: str, word: str
+) -> None:
+    [(some, _)] = measure(models[:1], Recorded(), QUICK, Memory(), made_at="now")
+    one, other = (
+        replace(some, label=label, unit=unit, low=low, high=high, value=(low + high) / 2)
+        for low, high in (first, second)
+    )
+
+    assert in_words(compare(one, other), unit) == word
+
+
+def test_figures_of_two_quantities_are_not_compared(models: list[Path]) -> None:
+    [(latency, load)] = measure(models[:1], Recorded(), QUICK, Memory(), made_at="now")
+
+    with pytest.raises(DeviceError, match="nothing compares them"):
+        compare(latency, load)
+
+
+def test_other_samples_in_the_same_file_are_another_measurement(models: list[Path], tmp_path: Path) -> None:
+    store, device, inputs = Memory(), Recorded(), tmp_path / "x.npz"
+    request = replace(QUICK, inputs=str(inputs))
+
+    with pytest.raises(ModelError, match=r"can't read \.npz of inputs"):
+        measure(models[:1], device, request, store, made_at="now")
+    for content in (b"1", b"1", b"2"):
+        inputs.write_bytes(content)
+        measure(models[:1], device, request, store, made_at="now")
+
+    assert len(device.asked) == 2
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

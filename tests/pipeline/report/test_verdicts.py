@@ -1,3 +1,5 @@
+from typing import Literal
+
 from pipeline.recipe import Budget
 from pipeline.report.model import Interval, MeasurementFacts
 from pipeline.report.verdicts import verdicts
@@ -5,7 +7,9 @@ from pipeline.report.verdicts import verdicts
 FILES = {"int8 onnx": 20 * 1024}
 
 
-def figure(device: str, *, low: float, high: float, valid: bool = True) -> MeasurementFacts:
+def figure(
+    device: str, *, low: float, high: float, valid: bool = True, label: Literal["measured", "estimated"] = "measured"
+) -> MeasurementFacts:
     return MeasurementFacts(
         model="int8 onnx",
         device=device,
@@ -14,7 +18,7 @@ def figure(device: str, *, low: float, high: float, valid: bool = True) -> Measu
         threads=1,
         quantity="latency",
         unit="ms",
-        label="measured",
+        label=label,
         value=(low + high) / 2,
         p90=high,
         p99=None,
@@ -60,6 +64,14 @@ def test_an_invalid_figure_judges_nothing() -> None:
 def test_a_valid_figure_of_the_device_itself_judges() -> None:
     assert outcome(Budget(latency_ms=5), figures=(figure("pixel-8", low=1, high=2),)) == ["kept"]
     assert outcome(Budget(latency_ms=5), figures=(figure("pixel-8", low=6, high=7),)) == ["missed"]
+
+
+def test_an_estimate_judges_by_its_band_and_without_one_not_at_all() -> None:
+    bare, banded = (figure("pixel-8", low=low, high=2, label="estimated") for low in (2, 1))
+
+    assert outcome(Budget(latency_ms=5), figures=(banded,)) == ["kept"]
+    assert outcome(Budget(latency_ms=5), figures=(bare,)) == ["not_shown"]
+    assert outcome(Budget(latency_ms=1), figures=(bare,)) == ["not_shown"]
 
 
 def test_no_budget_gives_no_verdict() -> None:

@@ -1,0 +1,60 @@
+"""What each operator of a file takes, where a runtime tells: read from ONNX Runtime's profile.
+
+With `enable_profiling` ONNX Runtime writes an event a node and run, in microseconds; a node is named as the optimised graph
+names it, so that fused operators stand as one (https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html).
+Timing each node costs time itself: shares are to be trusted, their sum is not the latency.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from pipeline.errors import DeviceError
+
+MOST_PROFILE_BYTES = 2**27
+LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One operator: `value` is the median over runs in `unit`, `share` its part of the sum of all (0 to 1)."""
+
+    operator: str
+    name: str
+    value: float
+    unit: str
+    share: float
+
+
+def read_profile(path: Path) -> tuple[LayerTime, ...]:
+    """Return the nodes of ONNX Runtime's profile in the order in which they ran; DeviceError when it can't be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_PROFILE_BYTES + 1)
+        if len(text) > MOST_PROFILE_BYTES:
+            raise DeviceError(f"the profile is larger than {MOST_PROFILE_BYTES} bytes; the model has too many nodes")
+        taken: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for event in json.loads(text):
+            if event.get("cat") == "Node" and str(event["name"]).endswith("_kernel_time"):
+                key = (str(event["args"]["op_name"]), str(event["name"]).removesuffix("_kernel_time"))
+                taken[key].append(float(event["dur"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DeviceError(f"ONNX Runtime's profile can't be read ({error!r}); leave out --per-layer") from error
+    return shared((operator, name, median(times), "us") for (operator, name), times in taken.items())
+
+
+def shared(rows: Iterable[tuple[str, str, float, str]]) -> tuple[LayerTime, ...]:
+    """Return rows of (operator, name, value, unit) with each one's share of the sum."""
+    known = [row for row in rows if math.isfinite(row[2])]
+    total = sum(value for _, _, value, _ in known) or 1.0
+    return tuple(
+        LayerTime(operator, _printable(name), value, unit, value / total) for operator, name, value, unit in known
+    )
+
+
+def _printable(name: str) -> str:
+    return "".join(letter for letter in name if letter.isprintable())[:LONGEST_NAME]

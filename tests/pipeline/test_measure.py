@@ -1,0 +1,59 @@
+"""Which files of a run a device measures: those that it takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from devices import Measurement, Request
+from pipeline.errors import DeviceError, RefusedError
+from pipeline.measure import _taken, _thread_counts
+from pipeline.store import Store
+from targets import load_target
+from tests.pipeline.test_bench import Recorded
+from tests.small_files import write_onnx, write_tflite
+
+
+class TfliteOnly(Recorded):
+    """A device that takes no ONNX."""
+
+    threaded = False
+
+    def runtime(self, model: Path) -> tuple[str, str]:
+        if model.suffix == ".onnx":
+            raise RefusedError(f"it can't take {model.name}", model)
+        return "tflite", "1"
+
+
+class Broken(Recorded):
+    """A device that fails."""
+
+    def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
+        raise DeviceError(f"out of order: {len(models)} files, {request.threads} threads")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[str, Path]:
+    onnx, tflite = write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite")
+    return {"int8 onnx": onnx, "same": onnx, "int8 tflite": tflite}
+
+
+def test_what_a_device_refuses_is_said_and_left_out(tmp_path: Path, paths: dict[str, Path]) -> None:
+    said: list[str] = []
+
+    taken = _taken(paths, TfliteOnly(), Request(), Store(tmp_path / "store"), fresh=False, say=said.append)
+
+    assert list(taken) == ["int8 tflite"]
+    assert said == ["int8 onnx, same: it can't take m.onnx"]
+
+
+def test_a_device_that_fails_ends_the_run(tmp_path: Path, paths: dict[str, Path]) -> None:
+    with pytest.raises(DeviceError, match="out of order"):
+        _taken(paths, Broken(), Request(), Store(tmp_path / "store"), fresh=False, say=print)
+
+
+def test_a_board_is_asked_for_its_own_cores_and_what_knows_no_threads_for_one() -> None:
+    target = load_target("raspberry-pi-4")
+
+    assert _thread_counts(Recorded(), target) == [1, 4]
+    assert _thread_counts(TfliteOnly(), target) == [1]
