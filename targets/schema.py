@@ -142,12 +142,17 @@ class Emulation(Record):
 
 
 class Published(Record):
-    """A latency that somebody published for this device; `network` is named as `devices/latency_model.py` builds it."""
+    """A latency that somebody published for this device, and what an inference of that network was counted to ask of a core.
+
+    `mega_cycles` and `traffic_mb` are C and D of `devices/latency_model.py`; `fitted` says whether the calibration saw it.
+    """
 
     network: str
     precision: Literal["float32", "int8"]
     threads: Positive
     latency_ms: Annotated[float, Field(gt=0)]
+    mega_cycles: Annotated[float, Field(gt=0)]
+    traffic_mb: Annotated[float, Field(ge=0)]
     fitted: bool
     source: str
 
