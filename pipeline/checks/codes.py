@@ -88,7 +88,7 @@ CODES: Mapping[str, Code] = {
         "store them as int8",
     ),
     "hybrid": Code(
-        "int8 weights with float activations",
+        "integer weights with float activations",
         "each operator quantises its input again at every call; runtimes without a floating-point unit refuse it",
         "quantise the activations too, with calibration samples",
     ),

@@ -7,6 +7,7 @@ MACs are those of convolutions, fully connected layers, matrix products and recu
 dot product of length n; nothing else is counted. The peak is by liveness over the file's order: a tensor lives from the
 operator that makes it to the last that reads it, an operator's inputs and outputs live at once. Runtimes that share
 buffers between an operator's input and output need less, those with scratch buffers or alignment more; constants are apart.
+What a streaming network keeps from call to call (TFLite's variables) lives all the time.
 """
 
 import math
@@ -15,9 +16,11 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from pipeline.checks.graph import Graph, Node, Tensor
 
-BITS = {"bool": 8, "int4": 4, "uint4": 4, "int2": 2, "bfloat16": 16, "complex64": 64, "complex128": 128} | {
-    f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)
-}
+BITS = (
+    {"bool": 8, "int4": 4, "uint4": 4, "int2": 2, "bfloat16": 16, "complex64": 64, "complex128": 128}
+    | {f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
+    | {"resource": 0}
+)
 CALLS = frozenset({"If", "Loop", "Scan", "IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
 
 # Operators by how their MACs follow from shapes: which input holds the weights, and which of its sizes multiply.
@@ -59,7 +62,17 @@ def peak_activation_bytes(graph: Graph) -> int | None:
     known = {name: size for name, size in sizes.items() if size is not None}
     parts = {number: _peak(graph, number, known) for number in {node.graph for node in graph.nodes}}
     nested = max((peak for number, peak in parts.items() if number), default=0)
-    return parts.get(0, 0) + nested
+    return parts.get(0, 0) + nested + sum(_variables(graph).values())
+
+
+def _variables(graph: Graph) -> Mapping[str, int]:
+    """Return the bytes of each variable, by the handle that it is read or written by."""
+    sizes: dict[str, int] = {}
+    for node in graph.nodes:
+        value = {"READ_VARIABLE": node.outputs[:1], "ASSIGN_VARIABLE": node.inputs[1:2]}.get(node.op, ())
+        for name in value:
+            sizes[node.inputs[0]] = max(sizes.get(node.inputs[0], 0), _bytes(graph.tensors[name]) or 0)
+    return sizes
 
 
 def _peak(graph: Graph, number: int, sizes: Mapping[str, int]) -> int:

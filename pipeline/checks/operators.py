@@ -83,7 +83,7 @@ def weights(graph: Graph) -> Iterator[tuple[Node, str, bool]]:
 def _weight_index(node: Node) -> int | None:
     if node.op in ("QLinearConv", "QLinearMatMul", "QGemm"):
         return 3
-    return 1 if node.op in WEIGHTED else None
+    return 1 if node.op in WEIGHTED or node.op in ("ConvInteger", "MatMulInteger") else None
 
 
 def stored_as(graph: Graph, name: str) -> tuple[str, bool]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.checks.finding import Finding
+from pipeline.checks.finding import Finding, named
 from pipeline.checks.footprint import peak_activation_bytes
 from pipeline.checks.graph import Graph
 from pipeline.checks.lints.placement import compiled
@@ -16,10 +16,22 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Find what keeps a file from being loaded on its target."""
     loaded = subject.examined.loaded
     if loaded is not None and not loaded.ok and not compiled(subject.graph, subject.target):
-        runtime = "ONNX Runtime" if subject.graph.format == "onnx" else "LiteRT"
-        yield Finding("does-not-load", "error", f"{runtime} refuses it: {loaded.error[:300]}", "")
+        yield _refused(subject.graph, loaded.error[:300])
     if subject.target is not None:
         yield from _sizes(subject, subject.target)
+
+
+def _refused(graph: Graph, error: str) -> Finding:
+    """Tell a file that can't be opened from one that LiteRT can't plan before its caller has set the open sizes."""
+    if graph.format == "onnx":
+        return Finding("does-not-load", "error", f"ONNX Runtime refuses it: {error}", "")
+    for name in graph.inputs:
+        if None in (graph.tensors[name].shape or ())[1:]:
+            message = f"{named(name)} has open sizes, and LiteRT can't plan the file until they are set; for 1 it says: {error}"
+            return Finding(
+                "dynamic-shape", "warning", message, name, why="a caller that doesn't resize the input gets an error"
+            )
+    return Finding("does-not-load", "error", f"LiteRT refuses it: {error}", "")
 
 
 def peak_bytes(subject: Subject) -> int | None:

@@ -14,7 +14,7 @@ from targets.operator_table import OperatorTable, Placement, operators
 
 DATA = {
     **dict.fromkeys(("Where", "SELECT", "SELECT_V2", "EMBEDDING_LOOKUP", "FILL"), (0, 1)),
-    **dict.fromkeys(("SPLIT", "SCATTER_ND"), (1,)),
+    **dict.fromkeys(("SPLIT", "SCATTER_ND", "ASSIGN_VARIABLE"), (1,)),
     "TRANSPOSE_CONV": (2,),
 }
 """Where an operator keeps its data, if not at its first input; of two the better counts."""
@@ -93,10 +93,9 @@ def _placed(subject: Subject, target: Target, table: OperatorTable) -> Iterator[
         what = f"{op}{f' x{len(nodes)}' if len(nodes) > 1 else ''}{f' on {dtype}' if dtype else ''}"
         if placement == "runs":
             yield _fallen(subject, target, table, what=what, where=where, places=places)
-        elif not _proven(subject):
-            has = "lacks it" if placement == "unsupported" else "has float kernels only"
-            severity: Severity = "warning" if _opened(subject) else "error"
-            yield Finding("unsupported-op", severity, f"{what}: {table.title}: {has}", where)
+        elif not _opened(subject):
+            has = "have no kernel for it" if placement == "unsupported" else "have float kernels only"
+            yield Finding("unsupported-op", "error", f"{what}: {table.title} {has}", where)
 
 
 def _fallen(
@@ -115,10 +114,6 @@ def _opened(subject: Subject) -> bool:
     """Whether the target's own kind of runtime has opened the file here."""
     loaded, runtime = subject.examined.loaded, subject.runtime
     return loaded is not None and loaded.ok and runtime is not None and runtime.name == loaded.runtime
-
-
-def _proven(subject: Subject) -> bool:
-    return _opened(subject) and subject.graph.format == "onnx"
 
 
 def _kinds(subject: Subject, table: OperatorTable) -> Mapping[Kind, list[int]]:

@@ -71,7 +71,7 @@ def _dequantised(graph: Graph, node: Node) -> bool:
 
 
 def _hybrid(subject: Subject) -> Iterator[Finding]:
-    yield Finding("hybrid", "note", f"int8 weights, float activations: {subject.meant.because}", "")
+    yield Finding("hybrid", "note", f"quantised for storage alone: {subject.meant.because}", "")
 
 
 def _edges(subject: Subject) -> Iterator[Finding]:
