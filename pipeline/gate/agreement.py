@@ -1,6 +1,6 @@
 """How far a file agrees with a reference file on given samples: the same network in another form, format or layout.
 
-Both files run in bounded subprocesses, sample by sample. Samples are float, as the network sees them: a file that takes
+Both files are read, and run sample by sample, in bounded subprocesses. Samples are float, as the network sees them: a file that takes
 integers gets them by the scale of its input, save where the samples have the input's own integer type already. Channels
 are moved first or last as each file has them.
 
@@ -15,6 +15,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 
 from devices import runner
 from devices.sandbox import explain, run_python
+from pipeline.checks.examine import examine
 from pipeline.checks.finding import Finding
-from pipeline.checks.graph import Graph, Tensor, read_graph
+from pipeline.checks.graph import Graph, Tensor
 from pipeline.errors import ModelError
 from pipeline.gate.budget import AGREEMENT_KEYS, Figure
 from pipeline.gate.codes import found
@@ -52,7 +54,7 @@ class MismatchError(ModelError):
 
 def agree(model: Path, reference: Path, samples: Samples, *, reference_name: str) -> Agreement:
     """Run both files on the samples and compare what they answer; MismatchError when their outputs aren't alike."""
-    graphs = read_graph(model), read_graph(reference)
+    graphs = _read(model), _read(reference)
     ours, theirs = (_answers(graph, samples) for graph in graphs)
     if len(ours) != len(theirs):
         raise MismatchError(f"it has {len(ours)} outputs, the reference {reference_name} has {len(theirs)}")
@@ -119,7 +121,12 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     z2 = Z_95**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the bound is the end itself, which rounding would miss by a hair.
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
+
+
+def _read(path: Path) -> Graph:
+    return replace(examine(path).graph, path=path)  # messages name the file as the user did
 
 
 def _answers(graph: Graph, samples: Samples) -> list[Array]:
@@ -209,6 +216,7 @@ def _compared(graph: Graph, index: int, ours: Array, theirs: Array) -> OutputAgr
     name = graph.outputs[index]
     tensor = graph.tensors.get(name)
     scale = tensor.quantization.scales[0] if tensor and tensor.quantization else None
+    scale = scale if scale and math.isfinite(scale) else None  # a broken one is a finding of its own
     # Where both are the same infinity, or no number, they agree; their difference would say otherwise.
     same = ~np.isfinite(theirs) & ((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
     compared = compare_outputs(np.where(same, 0.0, theirs), np.where(same, 0.0, ours), scale=scale)

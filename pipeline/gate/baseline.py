@@ -1,19 +1,16 @@
 """The baseline: what each model was when it was last accepted, as a committed JSON file that diffs line by line.
 
     {"models": {"build/model.tflite": {"format": ..., "size_bytes": ..., "macs": ..., "operators": {...}, "inputs": [...],
-       "outputs": [...], "quantisation": {...}, "agreement": {...}, "measurements": {"qemu for raspberry-pi-4, instructions,
-       1 thread": {...}}}}, "schema": 1, "tolerance_percent": {"size_bytes": 1.0, ...}}
+       "outputs": [...], "quantization_sha256": ..., "agreement": {...}, "measurements": {"qemu for raspberry-pi-4,
+       instructions, 1 thread": {...}}}}, "schema": 1, "tolerance_percent": {"size_bytes": 1.0, ...}}
 
 Models are named by their path from the baseline's folder. `tolerance_percent` may be edited by hand: an update keeps it.
 A figure is compared with one of the same device, runtime and version alone; what was taken otherwise is not comparable,
 which is no regression. A latency is worse when its whole interval lies above the old one's by more than the tolerance.
 """
 
-import hashlib
-import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from devices import Measurement
 from pipeline.artifact import canonical_json
-from pipeline.checks.graph import Graph
 from pipeline.errors import RecipeError, StoreError, root_cause
 from pipeline.gate.verdict import Agreement, Check
 
@@ -44,13 +40,14 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: str
+    fused_by: str = ""
     size_bytes: int = Field(ge=0)
     macs: int | None = None
     peak_activation_bytes: int | None = None
     operators: dict[str, int] = {}
     inputs: list[str] = []
     outputs: list[str] = []
-    quantisation: dict[str, int | str] = {}
+    quantization_sha256: str | None = None
     agreement: dict[str, float | int | str | None] = {}
     measurements: dict[str, dict[str, float | str]] = {}
 
@@ -95,34 +92,24 @@ def read_baseline(path: Path) -> Baseline:
     return baseline
 
 
-def entry_of(check: Check, graph: Graph) -> Entry:
-    """Return what a baseline keeps of a file; operators are the file's own, not what this version of a runtime fuses."""
+def entry_of(check: Check) -> Entry:
+    """Return what a baseline keeps of a file; what an ONNX file runs as depends on the runtime that fused it."""
     facts = check.facts
+    loads = facts.get("loads") or {}
+    fused_by = f"{loads.get('runtime')} {loads.get('version')}" if check.format == "onnx" else ""
     return Entry(
         format=check.format,
+        fused_by=fused_by,
         size_bytes=facts["size_bytes"],
         macs=facts.get("macs"),
         peak_activation_bytes=facts.get("peak_activation_bytes"),
-        operators=dict(sorted(Counter(node.op for node in graph.nodes).items())),
+        operators=dict(facts["operators"]),
         inputs=[_edge(edge) for edge in facts["inputs"]],
         outputs=[_edge(edge) for edge in facts["outputs"]],
-        quantisation=quantisation_of(graph),
+        quantization_sha256=facts.get("quantization_sha256"),
         agreement=_agreement(check.agreement) if check.agreement else {},
         measurements={name_of(each, check.target): _measured(each) for each in check.measurements if each.valid},
     )
-
-
-def quantisation_of(graph: Graph) -> dict[str, int | str]:
-    """Return how many tensors are quantised, and a digest of their scales and zero points; names don't count."""
-    found = [tensor for tensor in graph.tensors.values() if tensor.quantization is not None]
-    rows = sorted(
-        json.dumps([tensor.dtype, tensor.quantization.scales, tensor.quantization.zero_points])
-        for tensor in found
-        if tensor.quantization is not None
-    )
-    digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-    constants = sum(tensor.constant for tensor in found)
-    return {"activations": len(found) - constants, "constants": constants, "sha256": digest}
 
 
 def name_of(measurement: Measurement, target: str | None) -> str:

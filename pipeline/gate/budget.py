@@ -38,6 +38,7 @@ class Figure:
     missing: str = ""
 
 
+MOST_IN_FULL = 1e15
 _DEVICE = "nothing measured it; give a device with --device"
 _VELA = "nothing estimated it; give an Ethos-U target and --device vela"
 _REFERENCE = "there is no reference; give --reference MODEL and --samples FILE.npz"
@@ -129,9 +130,9 @@ def told(line: Line) -> str:
 
 def number(value: float) -> str:
     """Return a number as people read it: four significant digits, thousands set apart."""
-    if value == int(value) and abs(value) < 2**53:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    if not math.isfinite(value) or abs(value) >= MOST_IN_FULL:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _guess(key: str) -> str:

@@ -37,10 +37,12 @@ class Difference:
 
 def compare(old: Entry, new: Entry, baseline: Baseline) -> tuple[Difference, ...]:
     """Return every difference between a model as it was and as it is."""
+    fused_alike = old.fused_by == new.fused_by
+    peak = _grown("peak_activation_bytes", old, new, baseline, code="baseline-memory", what="peak memory", kib=True)
     return (
         *_grown("size_bytes", old, new, baseline, code="baseline-size", what="size", kib=True),
         *_grown("macs", old, new, baseline, code="baseline-macs", what="MACs"),
-        *_grown("peak_activation_bytes", old, new, baseline, code="baseline-memory", what="peak memory", kib=True),
+        *(peak if fused_alike else ()),
         *_signature(old, new),
         *_operators(old, new),
         *_quantisation(old, new),
@@ -74,24 +76,31 @@ def _signature(old: Entry, new: Entry) -> Iterator[Difference]:
 
 
 def _operators(old: Entry, new: Entry) -> Iterator[Difference]:
-    names = sorted({*old.operators, *new.operators})
-    changed = [(name, old.operators.get(name, 0), new.operators.get(name, 0)) for name in names]
-    for name, before, after in changed:
+    if old.operators == new.operators:
+        return
+    if old.fused_by != new.fused_by:
+        told = f"operators fused by {old.fused_by} -> {new.fused_by}"
+        yield _difference(
+            Change("operators", None, None, "not comparable", told),
+            "baseline-incomparable",
+            "note",
+            "operators",
+            worse=True,
+        )
+        return
+    for name in sorted({*old.operators, *new.operators}):
+        before, after = old.operators.get(name, 0), new.operators.get(name, 0)
         if before != after:
             change = Change(f"operator {name}", before, after, "changed", f"{before} -> {after}")
             yield _difference(change, "baseline-operators", "warning", name, worse=True)
 
 
 def _quantisation(old: Entry, new: Entry) -> Iterator[Difference]:
-    if old.quantisation == new.quantisation:
+    before, after = old.quantization_sha256, new.quantization_sha256
+    if before == after:
         return
-    counts = ", ".join(
-        f"{key} {old.quantisation.get(key, 0)} -> {new.quantisation.get(key, 0)}"
-        for key in ("activations", "constants")
-        if old.quantisation.get(key) != new.quantisation.get(key)
-    )
-    told = counts or "as many tensors, other scales or zero points"
-    change = Change("quantisation", old.quantisation.get("sha256"), new.quantisation.get("sha256"), "changed", told)
+    told = "scales or zero points" if before and after else "it was float" if after else "it is float now"
+    change = Change("quantisation", before, after, "changed", told)
     yield _difference(change, "baseline-quantisation", "note", "quantisation", worse=True)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from devices import Measurement
 from pipeline.bench import Observations
 from pipeline.checks.finding import Finding
-from pipeline.checks.graph import read_graph
 from pipeline.checks.judgement import judge_file
 from pipeline.errors import RecipeError, RefusedError
 from pipeline.gate import agreement as agreements
@@ -166,7 +165,7 @@ def _entries(judged: Sequence[_Judged], folder: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for each in judged:
         name = _name(each.path, folder)
-        entry = entry_of(each.check, read_graph(each.path))
+        entry = entry_of(each.check)
         if name in entries:
             entry = entry.model_copy(update={"measurements": {**entries[name].measurements, **entry.measurements}})
         entries[name] = entry
