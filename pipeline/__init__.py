@@ -4,6 +4,7 @@ The public names, each loaded when it is first used, so that a light command nev
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pipeline.task import Metric, Splits, Task, Teacher
 
 __all__ = ["Artifact", "EdgepressError", "Metric", "Recipe", "Report", "Splits", "Task", "Teacher", "compress"]
+
+# Since 1.31 ONNX Runtime writes an identity into the home folder and sends events to its maker, unless this was set before it
+# is imported (microsoft/onnxruntime, pull 27379). Nothing here tells anybody what is compressed.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Artifact": "pipeline.artifact",

@@ -1,5 +1,6 @@
 """Rules of the house that no linter knows: nothing pickled, no registry or machine named, light commands without torch."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_files import write_onnx
+
 ROOT = Path(__file__).parent.parent
-LIGHT_COMMANDS = (["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"])
+LIGHT_COMMANDS = (["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"], ["bench", "--help"])
 
 
 def project_files() -> Iterator[Path]:
@@ -81,3 +84,14 @@ def test_a_verb_that_trains_says_what_a_light_install_lacks() -> None:
     assert result.stderr == (
         "edgepress: this verb needs torch, which the light install leaves out; pip install 'edgepress[compress]'\n"
     )
+
+
+def test_onnxruntime_tells_its_maker_nothing(tmp_path: Path) -> None:
+    home, model = tmp_path / "home", write_onnx(tmp_path / "m.onnx")
+    home.mkdir()
+    code = f"import pipeline, onnxruntime; onnxruntime.InferenceSession({str(model)!r})"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env={**environment, "HOME": str(home)})
+
+    assert list(home.iterdir()) == []

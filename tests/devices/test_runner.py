@@ -196,3 +196,14 @@ def _answer(model: Path, inputs: Path) -> np.ndarray:
     with np.load(outputs, allow_pickle=False) as file:
         answers: np.ndarray = file["arr_0"]
     return answers
+
+
+def test_onnxruntime_tells_its_maker_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+    done = run_python(RUNNER, ["--model", str(write_onnx(tmp_path / "m.onnx")), *SHORT])
+
+    assert done.ok
+    assert list(home.iterdir()) == []
