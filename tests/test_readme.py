@@ -18,6 +18,10 @@ FLAGS = {
     "explain": {"--target", "--set"},
     "inspect": {"--json"},
     "targets": set(),
+    "bench": {
+        *("--target", "--device", "--against", "--inputs", "--shape", "--threads", "--per-layer"),
+        *("--json", "--fresh", "--quick", "--strict"),
+    },
     "init": set(),
     "gc": {"--keep-days"},
     "check": {

@@ -1,0 +1,88 @@
+"""`edgepress bench`: how fast a file is on a device, and whether the number can be trusted."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+LOG_WIDTH = 140
+"""Characters a line where no terminal says how many it has."""
+
+Model = Annotated[Path, typer.Argument(help="An ONNX or TFLite file.")]
+TargetName = Annotated[str | None, typer.Option("--target", help="A target's name or .toml file.")]
+Spec = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Where: host, qemu, vela, tflm, ssh://user@board, adb or replay:FILE. [default: host]"
+    ),
+]
+Against = Annotated[Path | None, typer.Option(help="Another file, to take turns with.")]
+Inputs = Annotated[Path | None, typer.Option(help="An .npz of samples to measure with; else random ones.")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", help="NAME=1x3x224x224, for an input of open size; may be repeated.")
+]
+Threads = Annotated[int, typer.Option(min=1, max=1024)]
+PerLayer = Annotated[bool, typer.Option("--per-layer", help="Show what each operator takes, where the runtime tells.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure anew, whatever was measured before.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A first look: too short to be trusted with a verdict.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End with 1 when a measurement is invalid.")]
+
+
+def bench(
+    model: Model,
+    *,
+    target: TargetName = None,
+    device: Spec = None,
+    against: Against = None,
+    inputs: Inputs = None,
+    shapes: Shapes = None,
+    threads: Threads = 1,
+    per_layer: PerLayer = False,
+    as_json: Json = False,
+    fresh: Fresh = False,
+    quick: Quick = False,
+    strict: Strict = False,
+) -> None:
+    """Measure a file on a device, or two in turns, and say how far the figures can be trusted."""
+    from devices import open_device  # noqa: PLC0415 - with it numpy and the profiles; --help needs neither
+    from pipeline.benchmark import benchmark, default_device, make_request  # noqa: PLC0415 - as above
+    from pipeline.store import Store, default_store  # noqa: PLC0415 - as above
+    from targets import load_target  # noqa: PLC0415 - as above
+
+    loaded = load_target(target) if target else None
+    request = make_request(
+        paired=against is not None, quick=quick, threads=threads, shapes=tuple(shapes or ()), inputs=inputs
+    )
+    found = benchmark(
+        model,
+        open_device(device or default_device(loaded), loaded),
+        request,
+        Store(default_store()),
+        made_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        against=against,
+        target=loaded,
+        fresh=fresh,
+        per_layer=per_layer,
+    )
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        _print(found)
+    for why in found.why_invalid:
+        typer.echo(f"edgepress: INVALID {why}", err=True)
+    if strict and found.why_invalid:
+        raise typer.Exit(1)
+
+
+def _print(found: object) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a table needs it
+
+    from pipeline.bench_text import print_benchmark  # noqa: PLC0415 - with it
+    from pipeline.benchmark import Benchmark  # noqa: PLC0415 - as above
+
+    assert isinstance(found, Benchmark)
+    print_benchmark(found, Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH))
