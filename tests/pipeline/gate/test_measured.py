@@ -40,8 +40,9 @@ def test_a_figure_judges_its_key_in_its_unit(key: str, given: Measurement, limit
     assert outcome(key, limit * 0.7, given)[0] == "missed"
 
 
-def test_this_machine_never_judges_a_target() -> None:
-    fast = measurement(value=1.0, low=1.0, high=1.0, device="host")
+@pytest.mark.parametrize("device", ["host", "replay of host"])
+def test_a_host_never_judges_a_target(device: str) -> None:
+    fast = measurement(value=1.0, low=1.0, high=1.0, device=device)
 
     assert outcome("latency_ms", 2.0, fast)[0] == "not_shown"
     assert "never judges raspberry-pi-4" in outcome("latency_ms", 2.0, fast)[1]
