@@ -51,10 +51,11 @@ def examine(path: Path, *, limits: Limits = LIMITS) -> Examined:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(ROOT), str(path.absolute()), folder]
         finished = run_python(EXAMINER, arguments, limits=limits, cwd=Path(folder))
-        return _answers(Path(folder), path, finished)
+        return answers(Path(folder), path, finished)
 
 
-def _answers(folder: Path, path: Path, finished: Finished) -> Examined:
+def answers(folder: Path, path: Path, finished: Finished) -> Examined:
+    """Read what the process wrote into a folder before it ended."""
     refused = _read(folder / "refused.json")
     if refused is not None:
         raise ModelError(str(json.loads(refused)["error"]).replace(str(path.absolute()), str(path)))

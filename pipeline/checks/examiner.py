@@ -10,6 +10,7 @@ then `loaded.json` (whether the runtime takes it) and, of an ONNX file, `fused.j
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _load(model: Path, out: Path, *, onnx: bool) -> None:
     try:
         opened = runner.OnnxRuntime(str(model), 1, str(fused)) if onnx else runner.LiteRt(str(model), 1)
     except Exception as error:  # noqa: BLE001  # whatever a runtime raises is its answer
-        _write(out / "loaded.json", {"ok": False, "error": " ".join(str(error).split())[:1000]})
+        _write(out / "loaded.json", {"ok": False, "error": _said(error)})
         return
     _write(out / "loaded.json", {"ok": True, "runtime": opened.name, "version": opened.version})
     if onnx:
@@ -60,6 +61,12 @@ def _load(model: Path, out: Path, *, onnx: bool) -> None:
         from pipeline.checks.view import to_json  # noqa: PLC0415  # as above
 
         (out / "fused.json").write_text(to_json(read_graph(fused)))
+
+
+def _said(error: Exception) -> str:
+    """Return a runtime's message in one line, without the places in its own source."""
+    text = re.sub(r"\S*/onnxruntime_src/\S*|\[ONNXRuntimeError\] : \d+ : \w+ :", "", str(error))
+    return " ".join(text.split())[:1000]
 
 
 def _runner() -> Any:

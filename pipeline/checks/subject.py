@@ -50,10 +50,13 @@ class Subject:
 
     @property
     def small(self) -> bool:
-        """Whether memory is planned before the program runs: a microcontroller, or an accelerator."""
-        return self.target is not None and (
-            self.target.kind == "microcontroller" or self.target.accelerator is not None
-        )
+        """Whether the runtime plans memory before the program runs: a microcontroller's, or an accelerator's."""
+        return planned(self.runtime)
+
+    @property
+    def accelerator(self) -> str:
+        """The name of the accelerator that the runtime hands operators to, "" without one."""
+        return _accelerator(self.target, self.runtime)
 
     @cached_property
     def macs(self) -> Mapping[int, int]:
@@ -69,22 +72,33 @@ def runtime_for(target: Target | None, form: Format) -> Runtime | None:
     return next((runtime for runtime in target.runtimes if runtime.format == form), None)
 
 
+def planned(runtime: Runtime | None) -> bool:
+    """Whether a runtime has no heap to plan anew when sizes change."""
+    return runtime is not None and (runtime.name == "tflite-micro" or runtime.delegate == "ethos-u")
+
+
+def _accelerator(target: Target | None, runtime: Runtime | None) -> str:
+    held = target is not None and runtime is not None and runtime.delegate == "ethos-u"
+    return target.accelerator.name if held and target is not None and target.accelerator is not None else ""
+
+
 def subject_of(examined: Examined, target: Target | None, promises: Promises | None) -> Subject:
     """Put together what the lints look at, and find out what the file is meant to be where nobody says."""
     if promises is not None:
         form: Form = "float" if promises.int8 == "none" else "int8"
         return Subject(examined, target, promises, Meant(form, "it was promised", promised=True))
     meant = meaning(examined.graph, target)
-    strict = target is not None and target.accelerator is not None
+    strict = bool(_accelerator(target, runtime_for(target, examined.graph.format)))
     inferred = Promises(int8="none" if meant.form != "int8" else "all" if strict else "some")
     return Subject(examined, target, inferred, meant)
 
 
 def meaning(graph: Graph, target: Target | None) -> Meant:
     """Return what a file is meant to be by the target's needs or its own content."""
-    if target is not None and target.accelerator is not None:
-        return Meant("int8", f"{target.accelerator.name} computes in integers only", promised=False)
-    if target is not None and target.kind == "microcontroller":
+    runtime = runtime_for(target, graph.format)
+    if accelerator := _accelerator(target, runtime):
+        return Meant("int8", f"{accelerator} computes in integers only", promised=False)
+    if target is not None and planned(runtime):
         return Meant("int8", f"{target.title} is a microcontroller", promised=False)
     if activation := next((node for node in graph.nodes if _computes_in_integers(graph, node)), None):
         return Meant("int8", f"{activation.op} takes quantised activations", promised=False)

@@ -42,7 +42,7 @@ def peak_bytes(subject: Subject) -> int | None:
 
 
 def _sizes(subject: Subject, target: Target) -> Iterator[Finding]:
-    flash, ram = target.memory.flash_kib, target.memory.ram_kib
+    flash, ram = target.memory.flash_kib, target.memory.ram_block_kib or target.memory.ram_kib
     size = subject.graph.size_bytes
     if flash is not None and size > flash.value * KIB:
         yield Finding("flash-size", "error", f"{size} bytes; {target.title} has {flash.value} KiB of flash", "")
@@ -53,7 +53,10 @@ def _sizes(subject: Subject, target: Target) -> Iterator[Finding]:
     if peak + weights > ram.value * KIB:
         parts = f"{peak} bytes of activations" + (f" and {weights} of weights" if weights else "")
         yield Finding(
-            "ram-peak", "error", f"{parts} at one moment; {target.title} has {ram.value} KiB", _widest(subject)
+            "ram-peak",
+            "error",
+            f"{parts} at one moment; {target.title} has {ram.value} KiB in one piece",
+            _widest(subject),
         )
 
 

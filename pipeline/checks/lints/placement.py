@@ -42,7 +42,7 @@ def find(subject: Subject) -> Iterator[Finding]:
             formats = ", ".join(sorted({runtime.format for runtime in target.runtimes}))
             yield Finding("wrong-format", "error", f"{target.name} runs {formats} files; this is {graph.format}", "")
         else:
-            yield from _placed(subject, target, operators(subject.runtime.operators))
+            yield from _placed(subject, operators(subject.runtime.operators))
     if subject.small:
         yield from _open_sizes(graph)
     for node in graph.nodes:
@@ -85,25 +85,24 @@ def _is_custom(graph: Graph, node: Node) -> bool:
     )
 
 
-def _placed(subject: Subject, target: Target, table: OperatorTable) -> Iterator[Finding]:
+def _placed(subject: Subject, table: OperatorTable) -> Iterator[Finding]:
     """Find operators that fall off the fast path or off the runtime, all of one kind and type in one finding."""
     for (op, placement, dtype), places in _kinds(subject, table).items():
         nodes = [subject.graph.nodes[place] for place in places]
         where = nodes[0].outputs[0] if nodes[0].outputs else ""
         what = f"{op}{f' x{len(nodes)}' if len(nodes) > 1 else ''}{f' on {dtype}' if dtype else ''}"
         if placement == "runs":
-            yield _fallen(subject, target, table, what=what, where=where, places=places)
+            yield _fallen(subject, table, what=what, where=where, places=places)
         elif not _opened(subject):
-            has = "have no kernel for it" if placement == "unsupported" else "have float kernels only"
-            yield Finding("unsupported-op", "error", f"{what}: {table.title} {has}", where)
+            has = "has no kernel for it" if placement == "unsupported" else "has float kernels only"
+            name = subject.runtime.name if subject.runtime else table.name
+            yield Finding("unsupported-op", "error", f"{what}: {name} {has}", where)
 
 
-def _fallen(
-    subject: Subject, target: Target, table: OperatorTable, *, what: str, where: str, places: list[int]
-) -> Finding:
+def _fallen(subject: Subject, table: OperatorTable, *, what: str, where: str, places: list[int]) -> Finding:
     total = sum(subject.macs.values())
     share = sum(subject.macs.get(place, 0) for place in places) / total if total else 0.0
-    accelerator = target.accelerator.name if target.accelerator else ""
+    accelerator = subject.accelerator
     path = f"leaves the {accelerator} for the processor" if accelerator else f"isn't run by {table.fast_path}"
     severity: Severity = "warning" if accelerator or share >= WORTH_A_WARNING else "note"
     told = f": {share:.1%} of the multiply-accumulates" if total else ""
