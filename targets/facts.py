@@ -6,19 +6,26 @@ from typing import Any
 from targets.schema import Fact, Memory, Target
 
 NOT_PUBLISHED = "not published"
-CORE_FACTS = ("count", "clock_mhz", "features", "l1_data_kib", "l1_instruction_kib", "l2_kib", "cluster_l2_kib")
+NOT_EMULATED = "none here"
+EVERY_CORE = ("count", "clock_mhz", "features")
+SHARED_MEMORY = ("ram_kib", "l2_kib", "l3_kib")
+MICROCONTROLLER_MEMORY = ("ram_kib", "ram_block_kib", "flash_kib")
+CORE_FACTS = (*EVERY_CORE, "l1_data_kib", "l1_instruction_kib", "l2_kib", "cluster_l2_kib")
 
 
 def facts(target: Target) -> Iterator[tuple[str, Fact[Any] | None]]:
-    """Yield (what, fact) for everything that a profile may say of the hardware, None where it says nothing."""
+    """Yield (what, fact) for what a device of this kind has, None where its profile doesn't say how much."""
     yield "soc", target.soc
+    small = target.kind == "microcontroller"
     for core in target.cores:
         for field in CORE_FACTS:
             fact = getattr(core, field)
-            if fact or not field.endswith("l2_kib"):
+            if fact or field in EVERY_CORE or (not small and field.startswith("l1")):
                 yield f"{core.name} {field}", fact
     for field in Memory.model_fields:
-        yield f"shared {field}", getattr(target.memory, field)
+        fact = getattr(target.memory, field)
+        if fact or field in (MICROCONTROLLER_MEMORY if small else SHARED_MEMORY):
+            yield f"shared {field}", fact
     yield "channel_multiple", target.channel_multiple
     if target.accelerator:
         yield f"{target.accelerator.name} clock_mhz", target.accelerator.clock_mhz
@@ -42,7 +49,10 @@ def describe(target: Target) -> list[tuple[str, str, str]]:
             rows.append((what, NOT_PUBLISHED, ""))
         else:
             rows.append((what, _shown(fact.value), target.sources[fact.source]))
-    return rows + [(what, value, target.sources[source]) for what, value, source in _settings(target)]
+    rows += [(what, value, target.sources[source]) for what, value, source in _settings(target)]
+    if target.emulation is None:
+        rows.append(("emulation", NOT_EMULATED, ""))
+    return rows
 
 
 def _shown(value: Any) -> str:
