@@ -8,6 +8,7 @@ another machine.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -135,7 +136,24 @@ def _key(model: Path, device: Device, request: Request) -> str:
     given = asdict(request) | (
         {"inputs": _file_digest(Path(request.inputs), ".npz of inputs")} if request.inputs else {}
     )
-    return _digest([_file_digest(model, "model"), device.name, device.machine, *device.runtime(model), given])
+    content = [_file_digest(model, "model"), *_weights_beside(model)]
+    return _digest([*content, device.name, device.machine, *device.runtime(model), given])
+
+
+def _weights_beside(model: Path) -> list[str]:
+    """Return the digests of an ONNX file's weights in other files: equal bytes alone don't make them the same model."""
+    if b"location" not in model.read_bytes():  # the key that names such a file, and spares most models the parser
+        return []
+    from pipeline.checks.external import troubles  # noqa: PLC0415 - onnx takes a third of a second
+    from pipeline.checks.graph import read_graph  # noqa: PLC0415 - as above
+
+    with suppress(ModelError):  # what can't be read is the runtime's to refuse
+        graph = read_graph(model)
+        if not troubles(graph):
+            return [
+                file_digest(model.parent / name) for name in sorted({each.location for each in graph.about.external})
+            ]
+    return []
 
 
 def _file_digest(path: Path, what: str) -> str:

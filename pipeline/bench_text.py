@@ -32,20 +32,27 @@ def _quantities(quantities: Quantities) -> Table:
     threads = f"{first.threads} thread{'s' * (first.threads > 1)}"
     processes = f", {first.processes} fresh processes" if first.processes > 1 else ""
     table = _table(f"{first.model} on {first.device}: {first.runtime} {first.runtime_version}, {threads}{processes}")
-    told = "median [95 %]" if first.processes > 1 else "value"
-    for column in ("quantity", told, "p90", "p99", "samples", "drift", "label"):
+    timed = first.processes > 1  # what nobody timed has no spread to tell
+    spread = ("p90", "p99", "samples", "drift") if timed else ()
+    for column in ("quantity", "median [95 %]" if timed else "value", *spread, "label"):
         table.add_column(column, justify="left" if column in ("quantity", "label") else "right", overflow="fold")
     for each in quantities:
-        p90, p99 = ("" if value is None else _one(value, each.unit) for value in (each.p90, each.p99))
-        drift = "" if each.drift is None else f"{100 * each.drift:+.1f} %"
         label = each.label if each.valid else f"{each.label}, INVALID"
-        samples = f"{each.samples:,}" if each.processes > 1 else ""
-        table.add_row(*(Text(cell) for cell in (each.quantity, _value(each), p90, p99, samples, drift, label)))
+        cells = (each.quantity, _value(each), *(_spread(each) if timed else ()), label)
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
+def _spread(each: Measurement) -> tuple[str, ...]:
+    p90, p99 = ("" if value is None else _one(value, each.unit) for value in (each.p90, each.p99))
+    return p90, p99, f"{each.samples:,}", "" if each.drift is None else f"{100 * each.drift:+.1f} %"
+
+
 def _layers(found: Benchmark) -> Table:
-    table = _table("what each operator takes, slowest first; timing them costs time: trust the shares")
+    timed = found.layers[0].unit == "us"
+    table = _table(
+        "what each operator takes, slowest first" + ("; timing them costs time: trust the shares" if timed else "")
+    )
     for column in ("operator", "name", "median", "share"):
         table.add_column(column, justify="left" if column in ("operator", "name") else "right", overflow="fold")
     ranked = sorted(found.layers, key=lambda layer: -layer.value)
@@ -69,11 +76,12 @@ def _comparison(found: Benchmark) -> str:
     verdict = f"{first.model} is {word}" if word in ("faster", "slower") else f"{first.model} takes {word}"
     verdict = word if word == "no difference shown" else verdict
     why = f" ({found.comparison.why})" if found.comparison.why else ""
-    return f"{both}, ratio {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]{pairs}: {verdict}{why}"
+    bounds = f" [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio.low < ratio.high or pairs else ""
+    return f"{both}, ratio {ratio.value:.3f}{bounds}{pairs}: {verdict}{why}"
 
 
 def _machine(first: Measurement) -> str:
-    return f"{first.device}: {first.machine}; measured {first.made_at}"
+    return f"{first.device}: {first.machine}; {first.made_at}"
 
 
 def _hows(found: Benchmark) -> list[str]:

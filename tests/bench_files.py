@@ -76,6 +76,18 @@ def write_greedy_onnx(path: Path) -> Path:
     return _save(path, [node], [x], [y], {"size": np.array([2**36], np.int64)})
 
 
+def write_external_onnx(path: Path) -> Path:
+    """Write a sum with four weights that lie in `weights.bin` beside it."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", "16")):
+        weights.external_data.add(key=key, value=value)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "bench", [x], [y], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from devices import QUICK, Label, Measurement, Request
@@ -13,6 +14,7 @@ from devices.host import Host
 from pipeline.artifact import file_digest
 from pipeline.bench import PAIRED, compare, in_words, measure, measure_pair
 from pipeline.errors import DeviceError, ModelError
+from tests.bench_files import write_external_onnx
 from tests.small_files import write_float_onnx, write_onnx
 
 
@@ -238,6 +240,17 @@ def test_other_samples_in_the_same_file_are_another_measurement(models: list[Pat
     for content in (b"1", b"1", b"2"):
         inputs.write_bytes(content)
         measure(models[:1], device, request, store, made_at="now")
+
+    assert len(device.asked) == 2
+
+
+def test_other_weights_in_a_file_beside_the_model_are_another_measurement(tmp_path: Path) -> None:
+    store, device = Memory(), Recorded()
+    model = write_external_onnx(tmp_path / "m.onnx")
+
+    for weight in (1.0, 1.0, 2.0):
+        np.full(4, weight, np.float32).tofile(tmp_path / "weights.bin")
+        measure([model], device, QUICK, store, made_at="now")
 
     assert len(device.asked) == 2
 
