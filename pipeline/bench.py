@@ -22,6 +22,8 @@ from pipeline.errors import DeviceError, ModelError
 PAIRED = Request(processes=12, warmup_seconds=0.2, min_seconds=0.3)
 """For comparisons: of twelve pairs one may be disturbed, and the others still show a difference with 99 % confidence."""
 
+MOST_DIGITS = 9
+
 Quantities = tuple[Measurement, ...]
 Word = Literal["faster", "slower", "less", "more", "no difference shown"]
 
@@ -102,6 +104,15 @@ def in_words(comparison: Comparison, unit: str) -> Word:
     if unit in ("us", "ms", "s") or comparison.verdict == "no difference shown":
         return comparison.verdict
     return "less" if comparison.verdict == "faster" else "more"
+
+
+def ratio_text(ratio: float, low: float, high: float) -> str:
+    """Return "0.75 [0.48, 0.998]": as many digits as it takes that no bound reads 1 that isn't."""
+    digits = next(
+        (n for n in range(3, MOST_DIGITS) if all(round(bound, n) != 1 or bound == 1 for bound in (low, high))),
+        MOST_DIGITS,
+    )
+    return f"{ratio:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _of_processes(first: Measurement, second: Measurement) -> Comparison:

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devices import Measurement
-from pipeline.bench import Quantities, in_words
+from pipeline.bench import Quantities, in_words, ratio_text
 from pipeline.benchmark import Benchmark
 
 US_IN_MS = 1000.0
@@ -76,8 +76,9 @@ def _comparison(found: Benchmark) -> str:
     verdict = f"{first.model} is {word}" if word in ("faster", "slower") else f"{first.model} takes {word}"
     verdict = word if word == "no difference shown" else verdict
     why = f" ({found.comparison.why})" if found.comparison.why else ""
-    bounds = f" [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio.low < ratio.high or pairs else ""
-    return f"{both}, ratio {ratio.value:.3f}{bounds}{pairs}: {verdict}{why}"
+    banded = ratio.low < ratio.high or pairs
+    told = ratio_text(ratio.value, ratio.low, ratio.high) if banded else f"{ratio.value:.3f}"
+    return f"{both}, ratio {told}{pairs}: {verdict}{why}"
 
 
 def _machine(first: Measurement) -> str:

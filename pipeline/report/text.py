@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.bench import ratio_text
 from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -114,7 +115,7 @@ def _latency_ratio(each: LatencyRatio) -> str:
     both = f"{each.device}, {each.threads} thread{'s' * (each.threads > 1)}: {each.old_ms:.3f} to {each.new_ms:.3f} ms"
     if each.verdict == "not valid":
         return f"{both}, not valid"
-    return f"{both}, {each.ratio.value:.2f} [{each.ratio.low:.2f}, {each.ratio.high:.2f}]: {each.verdict}"
+    return f"{both}, {ratio_text(each.ratio.value, each.ratio.low, each.ratio.high)}: {each.verdict}"
 
 
 def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:

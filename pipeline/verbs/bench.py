@@ -48,26 +48,30 @@ def bench(
     strict: Strict = False,
 ) -> None:
     """Measure a file on a device, or two in turns, and say how far the figures can be trusted."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
     from devices import open_device  # noqa: PLC0415 - with it numpy and the profiles; --help needs neither
     from pipeline.benchmark import benchmark, default_device, make_request  # noqa: PLC0415 - as above
     from pipeline.store import Store, default_store  # noqa: PLC0415 - as above
     from targets import load_target  # noqa: PLC0415 - as above
 
     loaded = load_target(target) if target else None
+    opened = open_device(device or default_device(loaded), loaded)
     request = make_request(
         paired=against is not None, quick=quick, threads=threads, shapes=tuple(shapes or ()), inputs=inputs
     )
-    found = benchmark(
-        model,
-        open_device(device or default_device(loaded), loaded),
-        request,
-        Store(default_store()),
-        made_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        against=against,
-        target=loaded,
-        fresh=fresh,
-        per_layer=per_layer,
-    )
+    with Console(stderr=True).status(f"measuring on {opened.name}"):
+        found = benchmark(
+            model,
+            opened,
+            request,
+            Store(default_store()),
+            made_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+            against=against,
+            target=loaded,
+            fresh=fresh,
+            per_layer=per_layer,
+        )
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -12,7 +12,7 @@ import pytest
 from devices import QUICK, Label, Measurement, Request
 from devices.host import Host
 from pipeline.artifact import file_digest
-from pipeline.bench import PAIRED, compare, in_words, measure, measure_pair
+from pipeline.bench import PAIRED, compare, in_words, measure, measure_pair, ratio_text
 from pipeline.errors import DeviceError, ModelError
 from tests.bench_files import write_external_onnx
 from tests.small_files import write_float_onnx, write_onnx
@@ -222,6 +222,18 @@ def test_counts_and_estimates_are_compared_by_their_bands(
     )
 
     assert in_words(compare(one, other), unit) == word
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.48, 0.98, "0.750 [0.480, 0.980]"),
+        (0.48, 0.99996, "0.75000 [0.48000, 0.99996]"),
+        (0.48, 1.0, "0.750 [0.480, 1.000]"),
+    ],
+)
+def test_a_bound_that_is_not_1_never_reads_1(low: float, high: float, told: str) -> None:
+    assert ratio_text(0.75, low, high) == told
 
 
 def test_figures_of_two_quantities_are_not_compared(models: list[Path]) -> None:
