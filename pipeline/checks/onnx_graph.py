@@ -77,7 +77,21 @@ def _graph(model: ModelProto, size_bytes: int, path: Path) -> Graph:
         raise ValueError(f"nothing makes output {name[:60]!r}")
     kept = frozenset(value.name for graph in graphs[1:] for value in graph.output)
     about = about_onnx(model, list(constants.values()))
-    return Graph(path, "onnx", size_bytes, nodes, tensors, inputs, outputs, kept, about)
+    graph = Graph(path, "onnx", size_bytes, nodes, tensors, inputs, outputs, kept, about)
+    if not all(isinstance(text, str) for text in _texts(graph)):  # protobuf gives what isn't UTF-8 as bytes
+        raise ValueError("a name that is no text")
+    return graph
+
+
+def _texts(graph: Graph) -> Iterator[object]:
+    """Yield every string that came out of the file."""
+    about = graph.about
+    yield from (name for node in graph.nodes for name in (node.op, node.domain, *node.inputs, *node.outputs))
+    yield from (name for node in graph.nodes for name, _ in node.attributes)
+    yield from (*graph.tensors, *graph.inputs, *graph.outputs, *graph.kept, about.producer)
+    yield from (part for pair in (*about.texts, *about.functions) for part in pair)
+    yield from (domain for domain, _ in about.opsets)
+    yield from (part for each in about.external for part in (each.tensor, each.location))
 
 
 @dataclass
