@@ -1,0 +1,40 @@
+"""The options of a device's spec: what stands behind its "?", as `key=value` joined by "&", `%20` for a space.
+
+ssh://pi@board?cores=2,3&python=/opt/py/bin/python3      adb:SERIAL?benchmark=benchmark_model      replay:old.jsonl?device=host
+"""
+
+from collections.abc import Collection
+from urllib.parse import unquote
+
+from pipeline.errors import DeviceError, did_you_mean
+
+MOST_CORES = 1024
+
+
+def split_options(spec: str, allowed: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Return what stands before the options, and the options; DeviceError for one that isn't known, empty or given twice."""
+    head, mark, tail = spec.partition("?")
+    options: dict[str, str] = {}
+    for part in tail.split("&") if mark else ():
+        key, _, value = part.partition("=")
+        if key not in allowed:
+            raise DeviceError(f"{head}: no option {key!r}; known: {', '.join(allowed)}{did_you_mean(key, allowed)}")
+        if not value or key in options:
+            raise DeviceError(f"{head}: option {key!r} needs one value: {key}=...")
+        options[key] = unquote(value)
+    return head, options
+
+
+def read_cores(text: str, spec: str) -> tuple[int, ...]:
+    """Return the cores of an option like "2,3"."""
+    cores = text.split(",")
+    if not all(core.isascii() and core.isdigit() and int(core[:6]) < MOST_CORES for core in cores):
+        raise DeviceError(f"{spec}: cores={text} isn't a list of cores; write cores=2,3")
+    return tuple(sorted({int(core) for core in cores}))
+
+
+def read_switch(text: str | None, key: str, spec: str) -> bool:
+    """Return whether an option is on: "1", or off: "0" or left out."""
+    if text not in (None, "0", "1"):
+        raise DeviceError(f"{spec}: {key}={text} is neither 0 nor 1")
+    return text == "1"
