@@ -13,7 +13,7 @@ from devices.host import Host
 from devices.turns import read_turn, runner_arguments
 from pipeline.errors import DeviceError
 from tests.bench_files import write_endless_onnx, write_greedy_onnx
-from tests.small_files import samples, write_float_onnx, write_onnx, write_tflite
+from tests.small_files import samples, write_onnx, write_tflite
 
 
 def test_several_files_are_measured_in_turns(tmp_path: Path) -> None:
@@ -45,8 +45,11 @@ def test_a_board_that_does_not_tell_the_peak_has_none(tmp_path: Path, monkeypatc
 
 
 def test_given_inputs_are_what_is_measured(tmp_path: Path) -> None:
+    np.savez(tmp_path / "right.npz", x=samples(2))
     np.savez(tmp_path / "x.npz", other=samples(2))
+    right = replace(QUICK, processes=1, inputs=str(tmp_path / "right.npz"))
 
+    assert Host().measure([write_onnx(tmp_path / "m.onnx")], right)[0][0].samples >= QUICK.min_runs
     with pytest.raises(DeviceError, match=r"the \.npz holds other; the model takes x"):
         Host().measure([write_onnx(tmp_path / "m.onnx")], replace(QUICK, inputs=str(tmp_path / "x.npz")))
     with pytest.raises(DeviceError, match="can't be given the inputs"):
@@ -115,8 +118,9 @@ def test_a_process_disturbed_once_is_replaced_by_one_that_was_not(
     assert Host().measure([tmp_path / "m.onnx"], QUICK)[0][0].valid
 
 
-def test_a_measurement_survives_json(tmp_path: Path) -> None:
-    [(measurement, *_)] = Host().measure([write_float_onnx(tmp_path / "m.onnx")], QUICK)
+def test_a_measurement_survives_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(), model))
+    [(measurement, *_)] = Host().measure([tmp_path / "m.onnx"], QUICK)
 
     assert Measurement.from_json(measurement.to_json()) == measurement
     with pytest.raises(DeviceError, match="--fresh"):
