@@ -14,6 +14,7 @@ import typer
 from pipeline.errors import EdgepressError
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
+from pipeline.verbs.targets import targets
 
 LOG_WIDTH = 180
 """Characters a line where no terminal says how many it has: tables stay whole."""
@@ -120,19 +121,6 @@ def inspect(
 
 
 @app.command()
-def targets(name: Annotated[str | None, typer.Argument(help="A target's name, or its .toml file.")] = None) -> None:
-    """List the targets, or show one with the source of each fact."""
-    from targets import describe, known_targets, load_target  # noqa: PLC0415 - pydantic models of a profile
-
-    if name is None:
-        for known in known_targets():
-            typer.echo(f"{known:<20} {load_target(known).title}")
-        return
-    for what, value, source in describe(load_target(name)):
-        typer.echo(f"{what:<32} {value:<28} {source}")
-
-
-@app.command()
 def init(folder: Annotated[Path, typer.Argument(help="An empty or new folder.")]) -> None:
     """Write a task and a recipe that work, to start from."""
     from pipeline.starter import write_starter  # noqa: PLC0415 - only this verb needs it
@@ -158,6 +146,7 @@ app.command(name="check")(check)
 
 
 app.command(name="bench")(bench)
+app.command(name="targets")(targets)
 
 
 def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ FLAGS = {
     "run": {"--target", "--out", "--set", "--device", "--strict", "--fresh", "--json"},
     "explain": {"--target", "--set"},
     "inspect": {"--json"},
-    "targets": set(),
+    "targets": {"--fits", "--json"},
     "bench": {
         *("--target", "--device", "--against", "--inputs", "--shape", "--threads", "--per-layer"),
         *("--json", "--fresh", "--quick", "--strict"),
