@@ -8,6 +8,7 @@ each command's own last line says how it ended. The user's adb server is used as
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -110,6 +111,11 @@ def connect(spec: str, _target: Target | None) -> Phone | PythonBoard:
     if "python" in options:
         return PythonBoard(name, open_board, python=options["python"], cores=cores)
     return Phone(name, open_board, program=_benchmark(name, options.get("benchmark")), cores=cores)
+
+
+def state() -> str:
+    """Say in a few words whether it can be used."""
+    return "" if shutil.which("adb") else "needs the adb client: on Debian, apt-get install adb"
 
 
 def _benchmark(name: str, given: str | None) -> Path:

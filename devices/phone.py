@@ -18,7 +18,7 @@ from devices.board_turns import BoardTurn, with_circumstances
 from devices.python_board import CPU_SECONDS_A_SECOND
 from devices.sandbox import explain
 from devices.turns import Turn, is_tflite, measurements, take_turns, wall_seconds
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, RefusedError
 
 PROPERTIES = ("ro.product.manufacturer", "ro.product.model", "ro.soc.model", "ro.build.version.release", "ro.build.id")
 ABI = "ro.product.cpu.abi"
@@ -62,7 +62,9 @@ class Phone:
     def runtime(self, model: Path) -> tuple[str, str]:
         """Return the program's name, and the start of its digest: it tells no version."""
         if not is_tflite(model):
-            raise DeviceError(f"{self.name} can't run {model.name}: benchmark_model takes TFLite files; give one")
+            raise RefusedError(
+                f"{self.name} can't run {model.name}: benchmark_model takes TFLite files; give one", model
+            )
         return "benchmark_model", self._program_sha256[:12]
 
     def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:

@@ -26,7 +26,7 @@ from devices.turns import (
     take_turns,
     wall_seconds,
 )
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, RefusedError
 
 OLDEST_PYTHON = (3, 8)
 PROBE_SECONDS = 60.0
@@ -102,7 +102,7 @@ class PythonBoard:
                 self._check(package, found, model)
                 return name, found
         there = ", ".join(f"{name} {found}" for name, found in sorted(self._facts.packages.items()) if found)
-        raise DeviceError(self._advice(model, f"has only {there}"))
+        raise RefusedError(self._advice(model, f"has only {there}"), model)
 
     def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
         """Measure files in turns."""

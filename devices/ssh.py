@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,6 +101,11 @@ def connect(spec: str, _target: Target | None) -> PythonBoard:
         python=options.get("python", "python3"),
         cores=read_cores(options["cores"], spec) if "cores" in options else (),
     )
+
+
+def state() -> str:
+    """Say in a few words whether it can be used."""
+    return "" if find_spec("asyncssh") else "needs asyncssh: pip install 'edgepress[boards]'"
 
 
 def _read_address(head: str) -> tuple[str, str, int]:
