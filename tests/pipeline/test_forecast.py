@@ -51,7 +51,7 @@ def test_needs_are_counted_and_told_apart_as_exact_and_estimated(small: Path) ->
     assert found.fits
     assert found.macs == PRODUCTS
     assert (file.needs, file.has, file.label) == (small.stat().st_size, 2048 * 1024, "exact")
-    assert (activations.needs, activations.has, activations.label) == (PEAK_INT8, 384 * 1024, "estimated")
+    assert (activations.needs, activations.has, activations.label) == (PEAK_INT8, 640 * 1024, "estimated")
     assert [(each.code, each.severity) for each in found.operators] == [("falls-back", "note")]
 
 
