@@ -35,6 +35,7 @@ import numpy as np
 
 SCHEMA = 1
 HIGHEST_PRIORITY = -20
+FEWEST_TICKS = 40  # of 10 ms as a rule
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Since 1.31 ONNX Runtime writes a device's identity into the home folder and sends events home (microsoft/onnxruntime, pull 27379)."""
 START_MARK, STOP_MARK = 0x7ED00001, 0x7ED00002
@@ -227,7 +228,7 @@ def _measure(model: LiteRt | OnnxRuntime, options: argparse.Namespace, opened: d
     before = _circumstances()
     switches, ticks, cpu, wall = _switches(), _ticks(), time.process_time(), time.perf_counter()
     samples = _timed(model, values, options, options.min_seconds, options.min_runs)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    cpu, wall, later = time.process_time() - cpu, time.perf_counter() - wall, _ticks()
     held_kib = opened["held_kib"]
     return {
         "load_us": opened["load_us"],
@@ -237,7 +238,7 @@ def _measure(model: LiteRt | OnnxRuntime, options: argparse.Namespace, opened: d
         "samples_us": samples,
         "cpu_over_wall": round(cpu / wall, 4),
         "nivcsw": _switches() - switches,
-        "neighbours_busy": _neighbours_busy(ticks, _ticks()),
+        **_shares(ticks, later, cpu),
         "output_sha256": _outputs_sha256(model),
         "before": before,
         "after": _circumstances(),
@@ -378,13 +379,20 @@ def _circumstances() -> dict[str, Any]:
     }
 
 
-def _neighbours_busy(before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]]) -> float | None:
-    """Return the share of time that the cores beside ours were at work; null where there is none, or nobody says."""
+def _shares(before: dict[int, Any], after: dict[int, Any], cpu_seconds: float) -> dict[str, Any]:
+    """Return the share of time that the cores beside ours were at work, and that of ours that others took.
+
+    Null where there is no such core, where nobody says, or where too few ticks went by to tell.
+    """
     ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(after)
-    others = [core for core in after if core in before and core not in ours]
-    busy = sum(after[core][0] - before[core][0] for core in others)
-    total = sum(after[core][1] - before[core][1] for core in others)
-    return round(busy / total, 4) if total > 0 else None
+    spent = {core: [after[core][at] - before[core][at] for at in (0, 1)] for core in after if core in before}
+    busy, total = (sum(spent[core][at] for core in spent if core not in ours) for at in (0, 1))
+    our_busy, our_total = (sum(spent[core][at] for core in spent if core in ours) for at in (0, 1))
+    taken = max(0.0, our_busy - cpu_seconds * os.sysconf("SC_CLK_TCK"))
+    return {
+        "neighbours_busy": round(busy / total, 4) if total > 0 else None,
+        "others_on_ours": round(taken / our_total, 4) if our_total >= FEWEST_TICKS else None,
+    }
 
 
 def _ticks() -> dict[int, tuple[int, int]]:

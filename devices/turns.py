@@ -1,9 +1,10 @@
 """What every device that runs `runner.py` shares: turns of fresh processes, what each reports, and the numbers from them.
 
 A process was disturbed when it got less than 95 % of the processor that it asked for (two spinning neighbours made a
-median of 11 ms into 35 ms, with a share of 0.33), or when the other cores were at work most of the time: they share caches
-and memory, and on a virtual machine often the core itself, which made 0.35 ms into 0.55 ms with a share of 1.0. It is run
-once more, as many times in all as there are rounds, before the measurement is marked invalid. Several files take turns
+median of 11 ms into 35 ms, with a share of 0.33), when others took more than a fifth of its cores (with several threads the
+first says little: two that got 1.2 processors may have wanted 1.2 or 2), or when the other cores were at work most of the
+time: they share caches and memory, and on a virtual machine often the core itself, which made 0.35 ms into 0.55 ms with a
+share of 1.0. It is run once more, as many times in all as there are rounds, before the measurement is marked invalid. Several files take turns
 process by process, in an order that reverses each round, so that what disturbs the machine disturbs all alike.
 """
 
@@ -21,6 +22,7 @@ from pipeline.errors import DeviceError
 RUNNER = Path(__file__).with_name("runner.py")
 LEAST_CPU_OVER_WALL = 0.95
 MOST_NEIGHBOURS_BUSY = 0.5
+MOST_TAKEN = 0.2
 LEAST_FOR_P99 = 1000
 """Samples: ten of them then lie above the 99th percentile."""
 
@@ -42,6 +44,7 @@ class Turn:
     load_us: float | None = None
     first_us: float | None = None
     peak_kib: float | None = None
+    others_on_ours: float = 0.0
 
     @property
     def median(self) -> float:
@@ -50,13 +53,15 @@ class Turn:
 
     def how_disturbed(self) -> float:
         """Return a figure by which two turns are compared: the larger, the worse."""
-        return self.neighbours_busy - self.cpu_over_wall
+        return self.neighbours_busy + self.others_on_ours - self.cpu_over_wall
 
     @property
     def disturbance(self) -> str:
         """What disturbed it, in words; empty when it was left alone."""
         if self.cpu_over_wall < LEAST_CPU_OVER_WALL:
             return f"it got {self.cpu_over_wall:.0%} of the processor"
+        if self.others_on_ours > MOST_TAKEN:
+            return f"others took {self.others_on_ours:.0%} of its cores"
         if self.neighbours_busy > MOST_NEIGHBOURS_BUSY:
             return f"the other cores were at work {self.neighbours_busy:.0%} of the time"
         return ""
@@ -212,6 +217,7 @@ def read_turn(text: str, model: Path, *, device: str = "host") -> Turn:
             load_us=_told(report, "load_us"),
             first_us=_told(report, "first_us"),
             peak_kib=_told(report, "model_peak_kib"),
+            others_on_ours=_told(report, "others_on_ours") or 0.0,
         )
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise DeviceError(f"{device} can't measure {model.name}: the runner's report is broken ({error!r})") from error

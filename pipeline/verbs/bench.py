@@ -4,9 +4,13 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from devices import Device, Request
+    from pipeline.benchmark import Benchmark
 
 LOG_WIDTH = 140
 """Characters a line where no terminal says how many it has."""
@@ -48,45 +52,39 @@ def bench(
     strict: Strict = False,
 ) -> None:
     """Measure a file on a device, or two in turns, and say how far the figures can be trusted."""
-    from rich.console import Console  # noqa: PLC0415 - as above
-
     from devices import open_device  # noqa: PLC0415 - with it numpy and the profiles; --help needs neither
-    from pipeline.benchmark import benchmark, default_device, make_request  # noqa: PLC0415 - as above
-    from pipeline.store import Store, default_store  # noqa: PLC0415 - as above
+    from pipeline.benchmark import default_device, make_request  # noqa: PLC0415 - as above
     from targets import load_target  # noqa: PLC0415 - as above
 
     loaded = load_target(target) if target else None
     opened = open_device(device or default_device(loaded), loaded)
-    request = make_request(
-        paired=against is not None, quick=quick, threads=threads, shapes=tuple(shapes or ()), inputs=inputs
-    )
-    with Console(stderr=True).status(f"measuring on {opened.name}"):
-        found = benchmark(
-            model,
-            opened,
-            request,
-            Store(default_store()),
-            made_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
-            against=against,
-            target=loaded,
-            fresh=fresh,
-            per_layer=per_layer,
-        )
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
-    else:
-        _print(found)
-    for why in found.why_invalid:
-        typer.echo(f"edgepress: INVALID {why}", err=True)
+    paired = against is not None
+    request = make_request(paired=paired, quick=quick, threads=threads, shapes=tuple(shapes or ()), inputs=inputs)
+    found = _measure(model, opened, request, against=against, target=loaded, fresh=fresh, per_layer=per_layer)
+    _tell(found, as_json=as_json)
     if strict and found.why_invalid:
         raise typer.Exit(1)
 
 
-def _print(found: object) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a table needs it
+def _measure(model: Path, device: "Device", request: "Request", **options: Any) -> "Benchmark":
+    from rich.console import Console  # noqa: PLC0415 - as above
 
-    from pipeline.bench_text import print_benchmark  # noqa: PLC0415 - with it
-    from pipeline.benchmark import Benchmark  # noqa: PLC0415 - as above
+    from pipeline.benchmark import benchmark  # noqa: PLC0415 - as above
+    from pipeline.store import Store, default_store  # noqa: PLC0415 - as above
 
-    assert isinstance(found, Benchmark)
-    print_benchmark(found, Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH))
+    now = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    with Console(stderr=True).status(f"measuring on {device.name}"):
+        return benchmark(model, device, request, Store(default_store()), made_at=now, **options)
+
+
+def _tell(found: "Benchmark", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        from rich.console import Console  # noqa: PLC0415 - only a table needs it
+
+        from pipeline.bench_text import print_benchmark  # noqa: PLC0415 - with it
+
+        print_benchmark(found, Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH))
+    for why in found.why_invalid:
+        typer.echo(f"edgepress: INVALID {why}", err=True)

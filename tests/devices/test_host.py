@@ -109,6 +109,16 @@ def test_busy_neighbours_make_a_measurement_invalid(tmp_path: Path, monkeypatch:
     )
 
 
+def test_others_on_the_cores_of_several_threads_make_a_measurement_invalid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_turn", lambda model, _: read_turn(_report(1.2, others=0.4), model))
+
+    [(measurement, *_)] = Host().measure([tmp_path / "m.onnx"], replace(QUICK, threads=2))
+
+    assert measurement.why_invalid == "the machine was busy in 2 of 2 processes: others took 40% of its cores"
+
+
 def test_a_process_disturbed_once_is_replaced_by_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +163,10 @@ def test_the_runtime_is_known_before_anything_runs(tmp_path: Path) -> None:
     assert Host().runtime(write_onnx(tmp_path / "m.onnx"))[0] == "onnxruntime"
 
 
-def _report(share: float = 1.0, samples: list[float] | None = None, neighbours: float | None = None) -> str:
+def _report(
+    share: float = 1.0, samples: list[float] | None = None, neighbours: float | None = None, others: float | None = None
+) -> str:
     given = [10.0, 11.0, 12.0] if samples is None else samples
     names = {"runtime": "r", "runtime_version": "1", "model_sha256": "0"}
-    return json.dumps({"samples_us": given, "cpu_over_wall": share, "neighbours_busy": neighbours, **names})
+    disturbed = {"cpu_over_wall": share, "neighbours_busy": neighbours, "others_on_ours": others}
+    return json.dumps({"samples_us": given, **disturbed, **names})

@@ -3,6 +3,8 @@
 import ast
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +54,32 @@ def test_it_measures_and_prints_one_line_of_json(tmp_path: Path, write: object, 
     assert report["first_us"] == report["warmup_us"][0] > 0
     assert 0 < report["model_peak_kib"] < report["peak_rss_kib"]
     assert set(report["before"]) == {"governor", "freq_khz", "temp_mc", "throttled", "loadavg"}
+
+
+def test_a_neighbour_on_the_same_core_is_told(tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    model = [
+        "--model",
+        str(write_onnx(tmp_path / "m.onnx")),
+        "--cores",
+        core,
+        "--min-seconds",
+        "0.6",
+        "--max-runs",
+        "100000",
+    ]
+    spinning = subprocess.Popen(
+        [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{core}])\nwhile True: pass"]
+    )
+    try:
+        done = run_python(RUNNER, model)
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+    report = json.loads(done.stdout)
+    assert 0 < report["others_on_ours"] <= 1
+    assert report["others_on_ours"] == pytest.approx(1 - report["cpu_over_wall"], abs=0.2)  # the core was never idle
 
 
 def test_given_inputs_are_answered_alike_by_both_runtimes(tmp_path: Path) -> None:
