@@ -8,6 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -74,6 +75,15 @@ def connect(spec: str, _target: Target | None) -> Host:
     if spec != "host":
         raise DeviceError(f"no device {spec!r}; this machine is 'host', without anything behind it")
     return Host()
+
+
+def state() -> str:
+    """Say which runtimes are installed."""
+    found = []
+    for distribution in ("ai-edge-litert", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            found.append(f"{distribution} {version(distribution)}")
+    return ", ".join(found)
 
 
 def cores() -> list[int]:

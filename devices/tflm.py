@@ -95,6 +95,14 @@ def connect(spec: str, target: Target | None) -> TfliteMicro:
         ) from error
 
 
+def state() -> str:
+    """Say whether the interpreter is installed."""
+    try:
+        return f"tflite-micro {version('tflite-micro')}"
+    except PackageNotFoundError:
+        return "not installed: pip install 'edgepress[boards]'"
+
+
 def read_arena(text: str) -> dict[str, float]:
     """Return bytes of the arena by part ("total", "head", "tail"); DeviceError when the interpreter told none."""
     told = {part: float(count) for part, count in re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", text)}

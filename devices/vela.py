@@ -160,6 +160,14 @@ def connect(spec: str, target: Target | None) -> Vela:
         ) from error
 
 
+def state() -> str:
+    """Say whether the compiler is installed."""
+    try:
+        return f"ethos-u-vela {version('ethos-u-vela')}"
+    except PackageNotFoundError:
+        return "not installed: pip install 'edgepress[boards]'"
+
+
 def read_estimate(summary: str, operators: str) -> Estimate:
     """Return what Vela's two tables say; DeviceError when they aren't what this version of Vela writes."""
     try:

@@ -163,6 +163,11 @@ def test_the_runtime_is_known_before_anything_runs(tmp_path: Path) -> None:
     assert Host().runtime(write_onnx(tmp_path / "m.onnx"))[0] == "onnxruntime"
 
 
+def test_it_says_which_runtimes_it_has() -> None:
+    assert "onnxruntime 1." in host.state()
+    assert "ai-edge-litert 2." in host.state()
+
+
 def _report(
     share: float = 1.0, samples: list[float] | None = None, neighbours: float | None = None, others: float | None = None
 ) -> str:

@@ -78,15 +78,24 @@ def test_an_account_of_another_form_is_an_error_and_no_number() -> None:
 
 
 def test_it_is_named_alone_and_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
     with pytest.raises(DeviceError, match="no device 'tflm:1'"):
         open_device("tflm:1")
-    monkeypatch.setattr(tflm, "version", missing)
+    monkeypatch.setattr(tflm, "version", _not_installed)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgepress\[boards\]'"):
         open_device("tflm")
 
 
 def test_only_a_microcontrollers_memory_bounds_the_arena() -> None:
     assert TfliteMicro("1", load_target("raspberry-pi-4")).machine == TfliteMicro("1", None).machine
+
+
+def test_it_says_whether_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tflm.state().startswith("tflite-micro ")
+
+    monkeypatch.setattr(tflm, "version", _not_installed)
+
+    assert tflm.state() == "not installed: pip install 'edgepress[boards]'"
+
+
+def _not_installed(name: str) -> str:
+    raise PackageNotFoundError(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devices import Request, open_device
+from devices import Request, open_device, vela
 from devices.vela import Vela, connect, read_estimate
 from pipeline.errors import DeviceError, MissingExtraError, RefusedError
 from targets import Accelerator, Fact, load_target
@@ -131,3 +131,11 @@ def _not_installed(name: str) -> str:
     from importlib.metadata import PackageNotFoundError
 
     raise PackageNotFoundError(name)
+
+
+def test_it_says_whether_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vela.state().startswith("ethos-u-vela 5")
+
+    monkeypatch.setattr(vela, "version", _not_installed)
+
+    assert vela.state() == "not installed: pip install 'edgepress[boards]'"
