@@ -5,17 +5,20 @@ promised; int8 files also hold the same scales. How often outputs are equal, and
 (LSB) they differ, stands beside it as diagnosis: depth spreads single LSBs, and a large network must not fail for that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from torch import Tensor
 
 from pipeline.artifact import Artifact
 from pipeline.batches import split_batches
 from pipeline.checks.graph import Graph, read_graph
+from pipeline.checks.layers import Activation, activations_of, first_divergence
 from pipeline.checks.lints import Finding, Promises, lint
 from pipeline.checks.operators import float_operators, fused_graph
-from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales, first_divergence
+from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales
 from pipeline.recorded_outputs import read_answers
 from pipeline.task import LoadedTask
 
@@ -28,7 +31,10 @@ TRACED_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Forms:
-    """A network's three forms: what each answers on the test split, both files, and what each file was promised to be."""
+    """A network's three forms: what each answers on the test split, both files, and what each file was promised to be.
+
+    `observe` runs the program on inputs and returns its quantised activations; it is called where the forms part.
+    """
 
     program: Artifact
     onnx: Artifact
@@ -36,6 +42,7 @@ class Forms:
     onnx_file: Artifact
     tflite_file: Artifact
     promises: tuple[Promises, Promises]
+    observe: Callable[[Sequence[Tensor]], list[Activation]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
     return Verdict(
         why_failed=tuple(why),
         scales_equal=None if scales is None else scales.equal,
-        first_divergence=_divergence(graphs, task) if why else None,
+        first_divergence=_divergence(forms, task) if why else None,
         program_score=score,
         onnx=files[0],
         tflite=files[1],
@@ -121,9 +128,19 @@ def _file_failures(name: str, file: FileVerdict, pair: OutputComparison, score: 
             yield f"{name} breaks a promise, {finding.code} at {finding.where}: {finding.message}"
 
 
-def _divergence(graphs: tuple[Graph, Graph], task: LoadedTask) -> str | None:
+def _divergence(forms: Forms, task: LoadedTask) -> str | None:
+    """Name the first layer at which each two forms part, in words; None where no layer tells."""
     batch = next(split_batches(task, "validation", batch_size=TRACED_SAMPLES))
-    layer = first_divergence(graphs[0].path, graphs[1].path, [value.numpy() for value in batch.inputs])
-    if layer is None:
-        return None
-    return f"{layer.operator} ({layer.first} in ONNX, {layer.second} in TFLite): equal on {layer.equal:.4f}, up to {layer.max_lsb} LSB"
+    samples = [value.numpy() for value in batch.inputs]
+    traced = {
+        "torch": forms.observe(batch.inputs),
+        "ONNX": activations_of(forms.onnx_file.file("model.onnx"), samples),
+        "TFLite": activations_of(forms.tflite_file.file("model.tflite"), samples),
+    }
+    told = []
+    for one, other in combinations(traced, 2):
+        layer = first_divergence(traced[one], traced[other])
+        if layer is not None:
+            where = f"{layer.operator} ({layer.first} in {one}, {layer.second} in {other})"
+            told.append(f"{one} and {other} at {where}: equal on {layer.equal:.4f}, up to {layer.max_lsb} LSB")
+    return "; ".join(told) or None

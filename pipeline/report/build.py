@@ -3,9 +3,12 @@
 The test split is read here and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from torch import Tensor
+
+from pipeline.checks.layers import Activation
 from pipeline.checks.lints import Promises
 from pipeline.fidelity import FileVerdict, Forms, Verdict, judge
 from pipeline.plan import Row
@@ -85,8 +88,17 @@ def _gate(made: Made) -> Fidelity | None:
         onnx_file=made.done[rows["onnx"].model].artifact,
         tflite_file=made.done[rows["tflite"].model].artifact,
         promises=(_promises(made, rows["onnx"]), _promises(made, rows["tflite"])),
+        observe=lambda inputs: _observed(made, inputs),
     )
     return _fidelity(judge(forms, made.task, targets=made.targets))
+
+
+def _observed(made: Made, inputs: Sequence[Tensor]) -> list[Activation]:
+    from pipeline.quantization.observed import activations_of  # noqa: PLC0415 - torchao, which a gate that passes never needs
+    from pipeline.quantization.source import program_of  # noqa: PLC0415 - with it
+
+    program, _, _ = program_of(made.done[made.plan.program].artifact, made.task)
+    return activations_of(program, inputs)
 
 
 def _promises(made: Made, row: Row) -> Promises:

@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checks.exposed import inner_tensors
 from pipeline.checks.graph import read_graph
 from pipeline.checks.parity import (
     NOT_FINITE_LSB,
-    compare_layers,
     compare_outputs,
     compare_scales,
-    first_divergence,
     scales_of,
 )
 from pipeline.errors import ModelError
@@ -22,9 +19,7 @@ from tests.small_files import (
     INPUT,
     OUTPUT,
     POOLED,
-    samples,
     weights,
-    write_float_onnx,
     write_onnx,
     write_tflite,
 )
@@ -70,48 +65,6 @@ def test_one_channels_weight_scale_off_by_a_trifle_is_told(tmp_path: Path) -> No
 
     assert not comparison.equal
     assert comparison.only_second == ("weights with 3 scales, the first 0.01",)
-
-
-def test_equal_files_are_equal_in_every_layer(tmp_path: Path) -> None:
-    layers = compare_layers(write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite"), [samples(16)])
-
-    assert [layer.operator for layer in layers] == ["input", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
-    assert all(layer.equal == 1.0 and layer.max_lsb == 0 for layer in layers)
-
-
-def test_transposes_do_not_hide_that_layers_are_equal(tmp_path: Path) -> None:
-    assert (
-        first_divergence(
-            write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite", transposed=True), [samples(4)]
-        )
-        is None
-    )
-
-
-@pytest.mark.parametrize(("part", "operator", "name"), [("conv", "CONV_2D", "conv"), ("dense", "FULLY_CONNECTED", "y")])
-def test_the_first_layer_that_differs_is_named(tmp_path: Path, part: str, operator: str, name: str) -> None:
-    changed = getattr(weights(), part).copy()
-    changed[0] = 127
-    other = write_tflite(tmp_path / "m.tflite", made_of=replace(weights(), **{part: changed}))
-
-    layer = first_divergence(write_onnx(tmp_path / "m.onnx"), other, [samples(4)])
-
-    assert layer is not None
-    assert (layer.operator, layer.second) == (operator, name)
-    assert layer.equal < 1
-    assert layer.max_lsb >= 1
-
-
-def test_a_float_file_has_no_layer_to_compare(tmp_path: Path) -> None:
-    path = write_float_onnx(tmp_path / "m.onnx")
-
-    assert inner_tensors(read_graph(path)) == ()
-    assert compare_layers(path, write_tflite(tmp_path / "m.tflite"), [samples(2)]) == []
-
-
-def test_the_wrong_number_of_inputs_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="takes 1 inputs, 2 were given"):
-        compare_layers(write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite"), [samples(2), samples(2)])
 
 
 def test_outputs_are_compared_in_lsbs_of_their_scale() -> None:
