@@ -10,13 +10,14 @@ C is the largest of: vector cycles, load and store cycles, all instructions over
 read from LLVM's scheduling models, llvm/lib/Target/AArch64 of github.com/llvm/llvm-project:
 Cortex-A53: AArch64SchedA53.td, 02b3d4f: IssueWidth 2; A53UnitFPALU and A53UnitFPMDS, one each, two cycles for 128 bits
 (WriteVq, A53WriteFMACQ); A53UnitLdSt, one for both.
-Cortex-A72, which LLVM schedules as an A57: AArch64SchedA57.td, 1d7cce3: IssueWidth 3; A57UnitX and A57UnitW for vectors, integer
-products on W alone; A57UnitL and A57UnitS.
-Two cycles for the second half of a 128-bit store there (A57Write_2cyc_2S), and for a 128-bit load or store of an A53, whose path
-is 64 bits wide. Every vector instruction is taken for 128 bits.
+Cortex-A72, which LLVM schedules as an A57: AArch64SchedA57.td, 1d7cce3: IssueWidth 3; A57UnitX and A57UnitW for vectors, of which
+floating point of 128 bits takes both (A57WriteFPVMAQ, A57Write_5cyc_2V) and integers one, long products W alone
+(A57Write_5cyc_1W_Mul_Forward); A57UnitL, and A57UnitS twice for a store of 128 bits (A57Write_2cyc_2S).
+A load or store of 128 bits takes an A53 two cycles, since its path is 64 bits wide. Every vector is taken for 128 bits.
 
-How far to trust it: few points and two constants, networks of one family, published kernels of 2022 and counts of today's. The
-error of a prediction that was left out of the fit is printed beside each estimate, and is the only band that is known.
+How far to trust it: few points and two constants, networks of one family, published kernels of 2022 and counts of today's. So
+the band is wide: each published figure is predicted by a fit that never saw it, and the band is the 95 % prediction interval of
+the logarithms of those ratios, by Student's t with two degrees of freedom fewer than there are figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from pipeline.errors import DeviceError
 from targets import Calibration, Published
 
 LINE_BYTES = 64
+STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+"""The 0.975 quantile by degrees of freedom: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2."""
 
 
 class Counted(Protocol):
@@ -81,7 +84,6 @@ class Check:
     error: float
 
 
-VECTOR = ("float_multiply_add", "float_other", "dot_product", "i8mm", "vector_multiply", "vector_other")
 CORES = {
     "cortex-a53": Core(
         width=2,
@@ -94,7 +96,7 @@ CORES = {
     "cortex-a72": Core(
         width=3,
         parts=(
-            dict.fromkeys(VECTOR, 0.5),
+            {"float_multiply_add": 1.0, "float_other": 1.0, "vector_multiply": 0.5, "vector_other": 0.5},
             {"vector_multiply": 1.0},
             {"load": 1.0, "vector_load": 1.0},
             {"store": 1.0, "vector_store": 2.0},
@@ -150,6 +152,14 @@ def checks(published: Sequence[Published], clock_mhz: float) -> list[Check]:
         predicted = latency_ms(_work(point), constants, clock_mhz=clock_mhz, threads=point.threads)
         found.append(Check(point, predicted, predicted / point.latency_ms - 1))
     return found
+
+
+def band(found: Sequence[Check]) -> tuple[float, float]:
+    """Return the least and the largest error in percent that a prediction is likely to have: 95 %, symmetric as a ratio."""
+    logs = np.log1p([check.error for check in found])
+    freedom = min(max(1, len(logs) - 2), max(STUDENT_T))
+    half = STUDENT_T[freedom] * float(np.sqrt((logs**2).mean() * (1 + 1 / len(logs))))
+    return 100 * float(np.expm1(-half)), 100 * float(np.expm1(half))
 
 
 def _work(point: Published) -> Work:

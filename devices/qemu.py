@@ -165,18 +165,21 @@ class Qemu:
 
     def _latency(self, model: Path, counts: list[Counts], request: Request) -> list[_Figure]:
         """Return the estimate, if the target is calibrated for the runtime of this file."""
-        calibration, clock = self.target.calibration, self.target.cores[0].clock_mhz
+        core = self.target.cores[0]
+        calibration, clock, threads = self.target.calibration, core.clock_mhz, request.threads
+        if core.count:
+            threads = min(threads, core.count.value)
         runtime = self.runtime(model)[0]
         if calibration is None or clock is None or calibration.runtime.partition(" ")[0] != runtime:
             return []
         each = [
-            estimate(work(found, self.emulation.qemu_cpu), calibration, clock_mhz=clock.value, threads=request.threads)
+            estimate(work(found, self.emulation.qemu_cpu), calibration, clock_mhz=clock.value, threads=threads)
             for found in counts
         ]
         how = (
             f"latency model from counts, fitted to {sum(point.fitted for point in calibration.published)} published "
-            f"figures; predictions left out of the fit were {calibration.low_percent:+.0f} to "
-            f"{calibration.high_percent:+.0f} % off: edgepress devices --calibration {self.target.name}"
+            f"figures; its error is {calibration.low_percent:+.0f} to {calibration.high_percent:+.0f} % with 95 %: "
+            f"edgepress devices --calibration {self.target.name}"
         )
         band = (min(guess.low for guess in each) * 1000, max(guess.high for guess in each) * 1000)
         values = tuple(guess.value * 1000 for guess in each)

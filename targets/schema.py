@@ -161,7 +161,7 @@ class Calibration(Record):
     """The fitted constants of the latency model (`devices/latency_model.py`), and what they were fitted to.
 
     `compute` scales pipe cycles, `ms_per_mb` is the cost of modelled traffic to memory; `low_percent` and `high_percent`
-    are the worst errors of a prediction that was left out of the fit.
+    bound the error of a prediction with 95 %, as far as figures that were left out of the fit can tell.
     """
 
     compute: Annotated[float, Field(gt=0)]
