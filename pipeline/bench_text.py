@@ -53,7 +53,7 @@ def _layers(found: Benchmark) -> Table:
     table = _table(
         "what each operator takes, slowest first" + ("; timing them costs time: trust the shares" if timed else "")
     )
-    for column in ("operator", "name", "median", "share"):
+    for column in ("operator", "name", "median" if timed else "value", "share"):
         table.add_column(column, justify="left" if column in ("operator", "name") else "right", overflow="fold")
     ranked = sorted(found.layers, key=lambda layer: -layer.value)
     for layer in ranked[:MOST_LAYERS]:

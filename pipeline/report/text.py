@@ -166,13 +166,17 @@ def _latency(report: Report) -> Sheet:
     columns = ("file", "device", "runtime", "threads", "median [95 %]", "p90", "how")
     latencies = [figure for figure in report.measurements if figure.quantity == "latency"]
     rows = tuple(_measurement(figure) for figure in latencies)
-    disturbed = [figure.why_invalid for figure in latencies if figure.why_invalid]
-    notes = (
-        (f"INVALID in {len(disturbed)} rows, e.g. {disturbed[0]}; the next run measures these anew",)
-        if disturbed
-        else ()
-    )
-    return Sheet("latency of one inference", columns, rows, notes)
+    return Sheet("latency of one inference", columns, rows, tuple(_disturbances(latencies)))
+
+
+def _disturbances(latencies: list[MeasurementFacts]) -> Iterable[str]:
+    """Say for each device how many rows are invalid, and why one of them is."""
+    reasons: dict[str, list[str]] = {}
+    for figure in latencies:
+        if figure.why_invalid:
+            reasons.setdefault(figure.device, []).append(figure.why_invalid)
+    for device, told in reasons.items():
+        yield f"INVALID in {len(told)} rows of {device}, e.g. {told[0]}; the next run measures these anew"
 
 
 def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:

@@ -49,9 +49,11 @@ def _latency_verdicts(
 ) -> Iterator[Verdict]:
     for name in files if limit is not None else ():
         assert limit is not None
-        figures = [m for m in measurements if (m.model, m.device, m.quantity) == (name, target, "latency") and m.valid]
+        found = [m for m in measurements if (m.model, m.device, m.quantity) == (name, target, "latency")]
+        figures = [figure for figure in found if figure.valid]
         if not figures:
             why = f"nothing measured {target}; connect one with --device {target}=SPEC"
+            why = f"{found[0].label} on {target}, but invalid: {found[0].why_invalid}" if found else why
             yield Verdict(
                 budget=f"latency_ms, {name}", limit=limit, value=None, label=None, outcome="not_shown", why=why
             )

@@ -58,7 +58,11 @@ def test_a_figure_of_the_host_never_judges_another_device() -> None:
 
 
 def test_an_invalid_figure_judges_nothing() -> None:
-    assert outcome(Budget(latency_ms=5), figures=(figure("pixel-8", low=1, high=2, valid=False),)) == ["not_shown"]
+    disturbed = figure("pixel-8", low=1, high=2, valid=False)
+
+    [verdict] = verdicts(Budget(latency_ms=5), target="pixel-8", drops={}, files=FILES, measurements=(disturbed,))
+
+    assert (verdict.outcome, verdict.why) == ("not_shown", "measured on pixel-8, but invalid: busy")
 
 
 def test_a_valid_figure_of_the_device_itself_judges() -> None:
