@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from pipeline.errors import DeviceError, did_you_mean
@@ -121,14 +122,34 @@ class Device(Protocol):
 
 def backends() -> dict[str, Callable[[str, Target | None], Device]]:
     """Return `connect` of each backend by its name: every module here that has one."""
-    modules = {found.name: importlib.import_module(f"devices.{found.name}") for found in pkgutil.iter_modules(__path__)}
-    return {name: module.connect for name, module in modules.items() if hasattr(module, "connect")}
+    return {name: module.connect for name, module in _modules().items()}
+
+
+def described() -> dict[str, tuple[str, str]]:
+    """Return of each backend the first line about it, and how far it is ready where it says so by a function `state`."""
+    return {
+        name: ((module.__doc__ or "").partition("\n")[0], module.state() if hasattr(module, "state") else "")
+        for name, module in _modules().items()
+    }
+
+
+def set_up(name: str, say: Callable[[str], None]) -> str:
+    """Fetch and build what a backend needs and return what that cost; DeviceError for one that needs nothing."""
+    known = {found: module.set_up for found, module in _modules().items() if hasattr(module, "set_up")}
+    if name not in known:
+        raise DeviceError(f"nothing to set up for {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+    return str(known[name](say))
 
 
 def open_device(spec: str, target: Target | None = None) -> Device:
     """Return the device of a spec like "host"; DeviceError for a backend that isn't known, or that needs a target."""
-    name = spec.partition(":")[0]
+    name = spec.partition("?")[0].partition(":")[0]
     known = backends()
     if name not in known:
         raise DeviceError(f"no device {spec!r}; known: {', '.join(sorted(known))}{did_you_mean(name, known)}")
     return known[name](spec, target)
+
+
+def _modules() -> dict[str, ModuleType]:
+    modules = {found.name: importlib.import_module(f"devices.{found.name}") for found in pkgutil.iter_modules(__path__)}
+    return {name: module for name, module in modules.items() if hasattr(module, "connect")}

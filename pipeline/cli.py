@@ -14,6 +14,7 @@ import typer
 from pipeline.errors import EdgepressError
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
+from pipeline.verbs.devices import devices
 from pipeline.verbs.targets import targets
 
 LOG_WIDTH = 180
@@ -146,6 +147,7 @@ app.command(name="check")(check)
 
 
 app.command(name="bench")(bench)
+app.command(name="devices")(devices)
 app.command(name="targets")(targets)
 
 

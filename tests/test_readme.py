@@ -24,6 +24,7 @@ FLAGS = {
     },
     "init": set(),
     "gc": {"--keep-days"},
+    "devices": {"--setup", "--calibration"},
     "check": {
         *("--target", "--budget", "--device", "--baseline", "--update-baseline", "--reference", "--samples"),
         *("--waivers", "--format", "--out", "--strict", "--config", "--explain"),
