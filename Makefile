@@ -16,7 +16,7 @@ demo: .venv/with-demo
 test: .venv/with-test .venv/with-links
 	$(BIN)/python -m pytest -m "not slow" --durations 15
 
-test-slow: .venv/with-test .venv/with-qemu
+test-slow: .venv/with-test .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
 
 lint: .venv/with-test
@@ -42,6 +42,11 @@ clean:
 .venv/with-qemu: | .venv/with-test
 	@command -v qemu-x86_64 >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user; } \
 		|| { echo "the slow tests need qemu-x86_64; install it: apt-get install qemu-user" >&2; exit 1; }
+	@touch $@
+
+# The emulated Arm userland, in the user's cache: 125 MB the first time, from Debian's mirror and pip's index.
+.venv/with-qemu-arm: devices/arm/debian.py devices/arm/edgecount.c devices/arm/userland.py devices/arm/wheels.py | .venv/with-test
+	@$(BIN)/edgepress devices --setup qemu
 	@touch $@
 
 # The tests reach boards by the real adb client and a real sshd of their own; the system's sshd stays off where we bring it.
