@@ -186,7 +186,7 @@ def _adb(arguments: list[str], *, seconds: float) -> Finished:
             ) from error
         with child:
             try:
-                timed_out = _wait(child, out.fileno(), started + seconds)
+                timed_out = _wait(child, (out.fileno(), err.fileno()), started + seconds)
             finally:
                 child.kill()
         texts = []
@@ -196,10 +196,14 @@ def _adb(arguments: list[str], *, seconds: float) -> Finished:
     return Finished(child.returncode, texts[0], texts[1], timed_out, time.monotonic() - started)
 
 
-def _wait(child: subprocess.Popen[bytes], out: int, until: float) -> bool:
-    """Return whether the time ran out; too much output counts as that."""
+def _wait(child: subprocess.Popen[bytes], outputs: tuple[int, int], until: float) -> bool:
+    """Return whether the time ran out; DeviceError for more output than anything of ours prints."""
     while child.poll() is None:
-        if time.monotonic() > until or os.fstat(out).st_size > MOST_OUTPUT_BYTES:
+        if any(os.fstat(output).st_size > MOST_OUTPUT_BYTES for output in outputs):
+            raise DeviceError(
+                f"a program on the phone printed more than {MOST_OUTPUT_BYTES // 2**20} MiB and was stopped"
+            )
+        if time.monotonic() > until:
             return True
         time.sleep(POLL_SECONDS)
     return False

@@ -39,7 +39,7 @@ GUARD = (
     f"{SCRIPT}; up() {{ echo '{MARK} uptime' $(cut -d' ' -f1 /proc/uptime 2>/dev/null); }}; "
     'trap "" HUP PIPE; pid=$1; ours=$2; core=$3; seconds=$4; shift 4; exec 3<&0; facts $core; up; '
     '{ trap - HUP PIPE; ulimit -S -t $seconds; exec "$@"; } </dev/null 3<&- & p=$!; echo $p >"$pid"; '
-    "{ read -r _ <&3; rm -rf $ours; kill -9 $p; } >/dev/null 2>&1 & w=$!; "
+    "{ read -r nothing <&3; rm -rf $ours; kill -9 $p; } >/dev/null 2>&1 & w=$!; "
     'wait $p; code=$?; kill $w 2>/dev/null; wait $w 2>/dev/null; rm -f "$pid"; rmdir "${pid%/*}" 2>/dev/null; '
     f'echo; echo "{MIDDLE}"; up; times; facts $core; echo "{MARK} exit $code"'
 )

@@ -12,24 +12,27 @@ A governor that isn't "performance" is told, and invalidates nothing: it is how 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MARK = "@edgepress"
 CPU = "/sys/devices/system/cpu/cpu$1/cpufreq"
 THERMAL = "/sys/class/thermal"
 SCRIPT = (
-    "facts() { "
-    f'tell() {{ [ -r "$2" ] && echo "{MARK} $1 $(cat "$2" 2>/dev/null)"; }}; '
+    'facts() { { tell() { read -r said <"$2" && '
+    f'echo "{MARK} $1 $said"; }}; '
     f"tell governor {CPU}/scaling_governor; tell freq_khz {CPU}/scaling_cur_freq; "
-    f'for part in {THERMAL}/thermal_zone*; do tell "zone $(cat "$part/type" 2>/dev/null | tr -d " ")" "$part/temp"; done; '
-    f'for part in {THERMAL}/cooling_device*; do tell "cooling $(cat "$part/type" 2>/dev/null | tr -d " ")" "$part/cur_state"; done; '
-    f'command -v vcgencmd >/dev/null && echo "{MARK} throttled $(vcgencmd get_throttled 2>/dev/null | sed s/.*=//)"; '
+    f'for part in {THERMAL}/thermal_zone*; do read -r kind <"$part/type" && read -r said <"$part/temp" && '
+    f'echo "{MARK} zone $said $kind"; done; '
+    f'for part in {THERMAL}/cooling_device*; do read -r kind <"$part/type" && read -r said <"$part/cur_state" && '
+    f'echo "{MARK} cooling $said $kind"; done; '
+    f'command -v vcgencmd >/dev/null && echo "{MARK} throttled $(vcgencmd get_throttled | sed s/.*=//)"; '
     "command -v dumpsys >/dev/null && { "
-    f'dumpsys thermalservice 2>/dev/null | sed -n "s/^Thermal Status: */{MARK} thermal_status /p"; '
-    f'dumpsys battery 2>/dev/null | sed -n "s/^ *level: */{MARK} battery_percent /p"; '
-    f'echo "{MARK} battery_saver $(settings get global low_power 2>/dev/null)"; }}; :; }}'
+    f'dumpsys thermalservice | sed -n "s/^Thermal Status: */{MARK} thermal_status /p"; '
+    f'dumpsys battery | sed -n "s/^ *level: */{MARK} battery_percent /p"; '
+    f'echo "{MARK} battery_saver $(settings get global low_power)"; }}; }} 2>/dev/null; :; }}'
 )
+"""Sensors are read by the shell itself: a phone has a hundred, and a process for each would warm it up before the run."""
 
 NOW, EVER = 0xF, 16
 CPU_ZONE = re.compile(r"cpu|soc|x86_pkg", re.IGNORECASE)
@@ -54,12 +57,11 @@ class Circumstances:
 
 def read_circumstances(lines: list[str]) -> Circumstances:
     """Return what the lines of the shell function say; a line that makes no sense counts as not said."""
-    facts = [line.split()[1:] for line in lines if line.startswith(MARK)]
+    facts = [line.split(maxsplit=3)[1:] for line in lines if line.startswith(MARK)]
     single = {fact[0]: fact[1] for fact in facts if len(fact) == 2}
-    zones = {fact[1]: _temperature(fact[2]) for fact in facts if len(fact) == 3 and fact[0] == "zone"}
-    cooling = [
-        _number(fact[2]) for fact in facts if len(fact) == 3 and fact[0] == "cooling" and CPU_COOLING.search(fact[1])
-    ]
+    several = [fact for fact in facts if len(fact) == 3]
+    zones = [(kind, _temperature(said)) for what, said, kind in several if what == "zone"]
+    cooling = [_number(said) for what, said, kind in several if what == "cooling" and CPU_COOLING.search(kind)]
     return Circumstances(
         governor=single.get("governor"),
         freq_khz=_number(single.get("freq_khz")),
@@ -106,9 +108,10 @@ def _span(values: list[int | None], divisor: int, unit: str) -> str:
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
-def _hottest(zones: Mapping[str, int | None]) -> int | None:
-    cpu = {name: value for name, value in zones.items() if CPU_ZONE.search(name)} or zones
-    return max((value for value in cpu.values() if value is not None), default=None)
+def _hottest(zones: Sequence[tuple[str, int | None]]) -> int | None:
+    """Return the highest temperature of the processor's zones, of all where none is named after one."""
+    cpu = [value for kind, value in zones if CPU_ZONE.search(kind)] or [value for _, value in zones]
+    return max((value for value in cpu if value is not None), default=None)
 
 
 def _temperature(text: str) -> int | None:

@@ -149,6 +149,7 @@ def test_a_line_that_is_cut_while_a_file_goes_over_it_is_taken_up_again(tmp_path
         ("#!/bin/sh\necho hello\n", "printed no timings; is it LiteRT's benchmark_model"),
         (BENCHMARK.replace("count=50", "count=0"), "timed nothing"),
         ("not a program", "can't run m.tflite"),
+        ("#!/bin/sh\nwhile :; do head -c 1000000 /dev/zero; done\n", "printed more than 8 MiB and was stopped"),
     ],
 )
 def test_a_program_that_fails_is_one_line(tmp_path: Path, fake: FakePhone, script: str, why: str) -> None:

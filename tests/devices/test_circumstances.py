@@ -101,9 +101,9 @@ def test_what_holds_a_board_back_at_the_end_is_told(changes: dict[str, int], why
 @pytest.mark.parametrize("text", ["", "x", "1e9", "99999999999999999999999", "-", "0x"])
 def test_a_line_that_makes_no_sense_counts_as_not_said(text: str) -> None:
     lines = [
-        f"@edgepress zone cpu {text}",
+        f"@edgepress zone {text} cpu",
         f"@edgepress freq_khz {text}",
-        f"@edgepress cooling cpu {text}",
+        f"@edgepress cooling {text} cpu",
         "@edgepress",
     ]
 
@@ -111,5 +111,5 @@ def test_a_line_that_makes_no_sense_counts_as_not_said(text: str) -> None:
 
 
 def test_whole_degrees_are_degrees_and_broken_sensors_are_none() -> None:
-    assert read_circumstances(["@edgepress zone cpu 45"]).temp_mc == 45_000
-    assert read_circumstances(["@edgepress zone cpu -273000", "@edgepress zone cpu1 999999"]).temp_mc is None
+    assert read_circumstances(["@edgepress zone 45 cpu"]).temp_mc == 45_000
+    assert read_circumstances(["@edgepress zone -273000 cpu", "@edgepress zone 999999 cpu1"]).temp_mc is None

@@ -1,6 +1,7 @@
 """Boards over ssh, by a real sshd on loopback: what comes home, what is refused, and that nothing stays behind."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from devices import QUICK, open_device, python_board
+from devices import QUICK, open_device, python_board, set_up
+from devices.arm.userland import expected
 from devices.ssh import _why_not_connected, connect
 from pipeline.errors import DeviceError, MissingExtraError
 from tests.devices.boards import Line, SshBoard, gone, running, ssh_board, until
@@ -113,16 +115,27 @@ def test_a_board_that_stays_away_says_what_it_still_holds(tmp_path: Path, server
     assert until(lambda: server.left() == [])
 
 
-def test_a_caller_that_is_killed_leaves_nothing(tmp_path: Path, board: SshBoard) -> None:
-    model, slow = write_tflite(tmp_path / "m.tflite"), board.fake_python("exec sleep 30")
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGINT])
+def test_a_caller_that_is_stopped_leaves_nothing(tmp_path: Path, board: SshBoard, ended_by: signal.Signals) -> None:
+    model, slow = write_tflite(tmp_path / "m.tflite"), board.fake_python("exec sleep 602")
     code = f"from devices import QUICK, open_device; from pathlib import Path; open_device({board.spec(python=slow)!r}).measure([Path({str(model)!r})], QUICK)"
 
-    with subprocess.Popen([sys.executable, "-P", "-c", code]) as caller:
+    with subprocess.Popen([sys.executable, "-P", "-c", code], stderr=subprocess.DEVNULL) as caller:
         assert until(board.model_is_at_work)
-        caller.kill()
+        caller.send_signal(ended_by)
 
     assert until(lambda: board.left() == [])
-    assert gone("sleep\x0030")
+    assert gone("sleep\x00602")
+
+
+def test_a_board_that_cannot_hold_our_files_is_one_line(tmp_path: Path, server: SshBoard) -> None:
+    python = server.fake_python()
+    (server.home / ".cache").rmdir()
+    (server.home / ".cache").touch()
+
+    with pytest.raises(DeviceError, match=r"can't hold our files in \.cache/edgepress: it ended with 1: mkdir"):
+        open_device(server.spec(python=python)).measure([write_tflite(tmp_path / "m.tflite")], ONCE)
+    (server.home / ".cache").unlink()
 
 
 def test_a_model_that_hangs_is_stopped_there(tmp_path: Path, board: SshBoard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,3 +314,40 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(MissingExtraError, match=r"edgepress\[boards\]"):
         _ = open_device("ssh://board").machine
+
+
+ARM_PYTHON = """
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from devices.arm.overlay import write_overlay
+from devices.arm.userland import userland
+from targets import load_target
+
+target = load_target("raspberry-pi-4")
+with TemporaryDirectory() as folder:
+    userland().lay_root(Path(folder), 64)
+    write_overlay(Path(folder), target, target.emulation)
+    done = userland().run(Path(folder), sys.argv[1:], bits=64, cpu=target.emulation.qemu_cpu)
+sys.stdout.write(done.stdout)
+sys.stderr.write(done.stderr)
+sys.exit(done.code)
+"""
+
+
+@pytest.mark.slow
+def test_the_whole_way_runs_on_arm_binaries(tmp_path: Path, server: SshBoard) -> None:
+    set_up("qemu", print)
+    (tmp_path / "arm_python.py").write_text(ARM_PYTHON, encoding="utf-8")
+    cache = expected().folder.parent
+    python = server.install(
+        "arm_python", f'EDGEPRESS_CACHE={cache} exec {sys.executable} -P {tmp_path}/arm_python.py "$@"'
+    )
+    device = open_device(server.spec(python=python))
+
+    [(measured, *_)] = device.measure([write_tflite(tmp_path / "m.tflite")], ONCE)
+
+    assert device.machine.endswith("Linux aarch64")
+    assert (measured.runtime, measured.samples >= ONCE.min_runs) == ("litert", True)
+    assert server.left() == []
