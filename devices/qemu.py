@@ -1,8 +1,9 @@
 """An emulated Arm core as a device: the runtimes' own Arm builds run under qemu-user while a plug-in counts.
 
 What is counted repeats; how long the emulation takes says nothing about the device, and is never reported. Two fresh processes
-count; as long as two of them differ by more than a thousandth, further ones do, as many as the request allows. The guest
-computes on one thread: the work is the same on several, and an estimate shares it out.
+count; as long as two of them differ by more than a thousandth, further ones do, as many as the request allows. A count's bounds
+are the processes' range, a thousandth wider, so that two copies of one file never seem to differ. The guest computes on one
+thread: the work is the same on several, and an estimate shares it out.
 
 A target with a calibration for the file's runtime gets a latency by `devices/latency_model.py`, labelled **estimated**, with the
 band of its errors; any other gets counts, by which files for one target can be ranked and compared.
@@ -188,7 +189,7 @@ class Qemu:
     def _told(
         self, figure: _Figure, model: Path, request: Request, *, together: tuple[str, ...], why_invalid: str
     ) -> Measurement:
-        low, high = figure.band or (min(figure.values), max(figure.values))
+        low, high = figure.band or (min(figure.values) * (1 - SAME), max(figure.values) * (1 + SAME))
         runtime, version = self.runtime(model)
         return Measurement(
             model=model.name,

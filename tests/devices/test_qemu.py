@@ -18,6 +18,7 @@ from devices.arm.userland import Userland, expected
 from devices.qemu import Qemu, connect
 from devices.sandbox import run_python
 from devices.turns import RUNNER
+from pipeline.bench import compare
 from pipeline.errors import DeviceError, RefusedError
 from targets import Target, load_target
 from tests.small_files import INPUT, OUTPUT, samples, write_float_tflite, write_onnx, write_tflite
@@ -98,6 +99,16 @@ def test_counts_repeat_within_a_thousandth_over_five_processes(tmp_path: Path) -
     totals = [by_name(device.measure([model], ONCE)[0])["instructions"].value for _ in range(5)]
 
     assert max(totals) / min(totals) - 1 < 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("arm")
+def test_two_copies_of_a_file_do_not_seem_to_differ(tmp_path: Path) -> None:
+    one, other = (write_wide_tflite(tmp_path / f"{name}.tflite", width=16) for name in ("one", "other"))
+
+    first, second = emulated("raspberry-pi-5").measure([one, other], QUICK)
+
+    assert compare(first[0], second[0]).verdict == "no difference shown"
 
 
 @pytest.mark.slow

@@ -74,6 +74,8 @@ def test_an_estimate_judges_by_its_band_and_without_one_not_at_all() -> None:
     bare, banded = (figure("pixel-8", low=low, high=2, label="estimated") for low in (2, 1))
 
     assert outcome(Budget(latency_ms=5), figures=(banded,)) == ["kept"]
+    assert outcome(Budget(latency_ms=1.9), figures=(banded,)) == ["not_shown"]
+    assert outcome(Budget(latency_ms=0.9), figures=(banded,)) == ["missed"]
     assert outcome(Budget(latency_ms=5), figures=(bare,)) == ["not_shown"]
     assert outcome(Budget(latency_ms=1), figures=(bare,)) == ["not_shown"]
 
