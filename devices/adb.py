@@ -115,7 +115,7 @@ def connect(spec: str, _target: Target | None) -> Phone | PythonBoard:
 
 def state() -> str:
     """Say in a few words whether it can be used."""
-    return "" if shutil.which("adb") else "needs the adb client: on Debian, apt-get install adb"
+    return shutil.which("adb") or "needs the adb client: on Debian, apt-get install adb"
 
 
 def _benchmark(name: str, given: str | None) -> Path:

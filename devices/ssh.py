@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from functools import partial
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,7 +105,10 @@ def connect(spec: str, _target: Target | None) -> PythonBoard:
 
 def state() -> str:
     """Say in a few words whether it can be used."""
-    return "" if find_spec("asyncssh") else "needs asyncssh: pip install 'edgepress[boards]'"
+    try:
+        return f"asyncssh {version('asyncssh')}"
+    except PackageNotFoundError:
+        return "needs asyncssh: pip install 'edgepress[boards]'"
 
 
 def _read_address(head: str) -> tuple[str, str, int]:

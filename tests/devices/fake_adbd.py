@@ -21,16 +21,19 @@ CNXN, AUTH, OPEN, OKAY, CLSE, WRTE = (
     int.from_bytes(word, "little") for word in (b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"CLSE", b"WRTE")
 )
 VERSION, MOST_PAYLOAD = 0x01000001, 2**18
-BANNER = b"device::ro.product.name=fake;ro.product.model=fake_phone;ro.product.device=fake;features=shell_v2"
+BANNER = b"device::ro.product.name=fake;ro.product.model=fake_phone;ro.product.device=fake;features="
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 TEMPORARY = "/data/local/tmp"
 
 
 class FakePhone:
-    """A phone whose storage is `root`; `cut_at` is a piece of a command's text, `cuts` how many such commands lose the line."""
+    """A phone whose storage is `root`; `cut_at` is a piece of a command's text, `cuts` how many such commands lose the line.
 
-    def __init__(self, root: Path, *, authorised: bool = True) -> None:
-        self.root, self.authorised = root, authorised
+    Before Android 7, `features` held no "shell_v2": outputs came mixed and without an exit code.
+    """
+
+    def __init__(self, root: Path, *, features: str = "shell_v2") -> None:
+        self.root, self.features, self.authorised = root, features, True
         self.cut_at, self.cuts, self.cut_after = "", 0, 0.3
         self.commands: list[str] = []
         (root / "data/local/tmp").mkdir(parents=True)
@@ -117,7 +120,7 @@ class Line:
 
     def _take(self, what: int, first: int, second: int, data: bytes) -> None:
         if what == CNXN and self.phone.authorised:
-            self.send(CNXN, VERSION, MOST_PAYLOAD, BANNER)
+            self.send(CNXN, VERSION, MOST_PAYLOAD, BANNER + self.phone.features.encode())
         elif what == CNXN or (what == AUTH and first != 3):  # 3: the public key, to be shown to the phone's owner
             self.send(AUTH, 1, 0, os.urandom(20))
         elif what == OPEN:

@@ -109,6 +109,21 @@ def test_a_phone_that_is_held_back_gives_no_valid_number(
     assert peak.valid
 
 
+def test_a_phone_of_before_android_7_tells_how_a_program_ended(tmp_path: Path) -> None:
+    old, model = FakePhone(tmp_path / "old", features=""), write_tflite(tmp_path / "m.tflite")
+    old.install("getprop", PROPERTIES)
+    client("connect", old.serial)
+    assert until(lambda: read_devices(client("devices", "-l")).get(old.serial) == "device")
+
+    [(latency, *_)] = open_device(spec(old, tmp_path)).measure([model], ONCE)
+    with pytest.raises(DeviceError, match="ended with 3"):
+        open_device(spec(old, tmp_path, script="#!/bin/sh\nexit 3\n")).measure([model], ONCE)
+
+    client("disconnect", old.serial)
+    old.close()
+    assert latency.value == 56250
+
+
 def test_a_line_that_is_cut_once_is_taken_up_again(tmp_path: Path, fake: FakePhone) -> None:
     fake.cut_at, fake.cuts = "num_threads", 1
     slow = spec(fake, tmp_path, script=BENCHMARK.replace("#!/bin/sh\n", "#!/bin/sh\nsleep 1\n"))
