@@ -8,6 +8,7 @@ and careless models, not against a targeted attack on the kernel.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,7 +108,9 @@ def explain(finished: Finished) -> str:
         meanings = {signal.SIGXCPU: "used up its processor time", signal.SIGXFSZ: "wrote too much"}
         return meanings.get(ended_by, f"crashed with {ended_by.name}")
     lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
+    last = (
+        re.sub(r"^(\w+\.)+(?=\w+: )", "", lines[-1]) if lines else "it said nothing"
+    )  # an error's module says nothing more
     if len(last) > LONGEST_TOLD:  # the runtimes say what at the start and why at the end
         last = f"{last[: LONGEST_TOLD // 2]} ... {last[-LONGEST_TOLD // 2 :]}"
     return f"ended with {finished.code}: {last}"

@@ -113,7 +113,7 @@ def read_arena(text: str) -> dict[str, float]:
 
 def why_not(finished: Finished) -> str:
     """Say why the interpreter didn't run a file: what it complained of before it gave up."""
-    lines = [line.strip() for line in finished.stderr.splitlines()]
-    told = next((line for line in lines if line and not line.startswith(("Traceback", "File", "[", "^"))), "")
+    lines = finished.stderr.splitlines()  # those of a traceback are indented, those of the account in brackets
+    told = next((line for line in lines if line and line[0] not in " [" and not line.startswith("Traceback")), "")
     ended = explain(finished)
-    return f"{told[:160]} (it {ended})" if told and told[:160] not in ended else f"it {ended}"
+    return f"{told[:160]} (it {ended})" if told and told[-60:] not in ended else f"it {ended}"

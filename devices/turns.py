@@ -187,11 +187,11 @@ def runner_arguments(model: str, request: Request, *, cores: Sequence[int], inpu
     """Return the runner's command line for one turn; `model` and `inputs` are the files' paths where the runner runs."""
     if request.inputs and not inputs:
         raise DeviceError(f"this device can't be given the inputs of {request.inputs}; measure with random ones")
-    arguments = ["--model", model, "--threads", str(request.threads), "--seed", str(request.seed)]
+    arguments = [f"--model={model}", "--threads", str(request.threads), "--seed", str(request.seed)]
     arguments += ["--cores", ",".join(map(str, cores))]
     arguments += ["--warmup-seconds", str(request.warmup_seconds), "--min-seconds", str(request.min_seconds)]
     arguments += ["--min-runs", str(request.min_runs), "--max-runs", str(request.max_runs)]
-    arguments += ["--max-seconds", str(request.max_seconds), *(["--inputs", inputs] if inputs else [])]
+    arguments += ["--max-seconds", str(request.max_seconds), *([f"--inputs={inputs}"] if inputs else [])]
     return arguments + [f"--shape={name}={shape}" for name, shape in request.shapes]
 
 

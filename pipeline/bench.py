@@ -7,9 +7,11 @@ another machine.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -153,7 +155,7 @@ def _key(model: Path, device: Device, request: Request) -> str:
 
 def _weights_beside(model: Path) -> list[str]:
     """Return the digests of an ONNX file's weights in other files: equal bytes alone don't make them the same model."""
-    if b"location" not in model.read_bytes():  # the key that names such a file, and spares most models the parser
+    if not _holds(model, b"location"):  # the key that names such a file; most models hold none, and spare the parser
         return []
     from pipeline.checks.external import troubles  # noqa: PLC0415 - onnx takes a third of a second
     from pipeline.checks.graph import read_graph  # noqa: PLC0415 - as above
@@ -167,11 +169,21 @@ def _weights_beside(model: Path) -> list[str]:
     return []
 
 
+def _holds(path: Path, wanted: bytes) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(wanted) >= 0
+
+
 def _file_digest(path: Path, what: str) -> str:
+    wanted = "give an .onnx or .tflite file" if what == "model" else "give a file that numpy.savez wrote"
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{what} {path} is a folder or a device, no file; {wanted}")
     try:
         return file_digest(path)
     except OSError as error:
-        wanted = "give an .onnx or .tflite file" if what == "model" else "give a file that numpy.savez wrote"
         raise ModelError(f"can't read {what} {path} ({error.strerror}); {wanted}") from error
 
 

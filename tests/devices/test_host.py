@@ -137,6 +137,13 @@ def test_a_measurement_survives_json(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Measurement.from_json({"model": "m"})
 
 
+def test_a_file_whose_name_looks_like_an_option_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tflite(tmp_path / "--help.tflite")
+
+    assert Host().measure([Path("--help.tflite")], replace(QUICK, processes=1))[0][0].value > 0
+
+
 def test_a_file_that_does_not_run_is_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))

@@ -1,5 +1,6 @@
 """What was measured is measured once, and what was disturbed is never used again."""
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -270,6 +271,14 @@ def test_other_weights_in_a_file_beside_the_model_are_another_measurement(tmp_pa
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="can't read model"):
         measure([tmp_path / "none.onnx"], Recorded(), QUICK, Memory(), made_at="now")
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+
+    for path in (tmp_path, tmp_path / "pipe.onnx", Path("/dev/zero")):
+        with pytest.raises(ModelError, match="is a folder or a device, no file"):
+            measure([path], Recorded(), QUICK, Memory(), made_at="now")
 
 
 def test_this_machine_measures_and_is_remembered(models: list[Path]) -> None:
