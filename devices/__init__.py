@@ -55,7 +55,7 @@ class Measurement:
     and `p99` percentiles of all samples (p99 of a thousand or more), and `drift` how much slower the last third of a
     process's samples was than the first (0.02 = 2 %); None where a quantity has none. An estimate has its error band as
     `low` and `high`, an exact count its value. `how` says where a figure that nobody timed comes from: the model, its
-    calibration and its error. `machine` tells two devices of one name apart. `together` lists the digests of the files
+    calibration and its error; and of a board its cores, governor, clock and heat. `machine` tells two devices of one name apart. `together` lists the digests of the files
     that took turns with this one. `made_at` is the caller's to fill: a device has no clock that anyone should trust.
     """
 

@@ -31,8 +31,14 @@ class BoardTurn:
 
 def with_circumstances(measured: Measurement, turns: Sequence[BoardTurn], cores: Sequence[int]) -> Measurement:
     """Return a measurement that tells where it ran and in what circumstances; memory minds none of them."""
-    invalid = why_invalid(turns) if measured.unit == "us" else ""
+    invalid = _why_invalid(turns) if measured.unit == "us" else ""
     said = told([(taken.before, taken.after) for taken in turns])
     pinned = "" if not cores else f"on core{'s' if len(cores) > 1 else ''} {','.join(map(str, cores))}"
     how = "; ".join(part for part in (measured.how, pinned, said) if part)
     return replace(measured, valid=not invalid, why_invalid=invalid, how=how)
+
+
+def _why_invalid(turns: Sequence[BoardTurn]) -> str:
+    """Say why turns can't be trusted: what held the board back comes first, since a busy board may be another's doing."""
+    held = [why for taken in turns if (why := held_back(taken.before, taken.after))]
+    return f"{held[-1]}; it was so in {len(held)} of {len(turns)} processes" if held else why_invalid(turns)
