@@ -28,6 +28,8 @@ import numpy as np
 Verdict = Literal["faster", "slower", "no difference shown"]
 INTERVAL_CONFIDENCE = 0.95
 COMPARISON_CONFIDENCE = 0.99
+LEAST_VALUES = 6
+"""The fewest that have a 95 % interval: 2 / 2**6 < 0.05."""
 LEAST_PAIRS = 8
 """The fewest that can show a difference: 2 / 2**8 < 0.01."""
 

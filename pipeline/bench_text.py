@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devices import Measurement
+from devices.statistics import LEAST_VALUES
 from pipeline.bench import Quantities, in_words, ratio_text
 from pipeline.benchmark import Benchmark
 
@@ -19,22 +20,27 @@ def print_benchmark(found: Benchmark, console: Console) -> None:
     """Print all that was found out."""
     for quantities in (found.measured, found.against):
         if quantities:
-            console.print(_quantities(quantities))
+            console.print(Text(_title(quantities[0]), style="bold"), _quantities(quantities), sep="\n")
     if found.layers:
-        console.print(_layers(found))
-    for line in (_comparison(found), _machine(found.measured[0]), *_hows(found), *found.notes):
+        console.print(Text("what each operator takes, slowest first", style="bold"), _layers(found), sep="\n")
+    timed = "timing each operator costs time: trust the shares" if found.layers and found.layers[0].unit == "us" else ""
+    for line in (_comparison(found), timed, _machine(found.measured[0]), *_hows(found), *found.notes):
         if line:
             console.print(Text(line))
 
 
-def _quantities(quantities: Quantities) -> Table:
-    first = quantities[0]
+def _title(first: Measurement) -> str:
     threads = f"{first.threads} thread{'s' * (first.threads > 1)}"
     processes = f", {first.processes} fresh processes" if first.processes > 1 else ""
-    table = _table(f"{first.model} on {first.device}: {first.runtime} {first.runtime_version}, {threads}{processes}")
-    timed = first.processes > 1  # what nobody timed has no spread to tell
+    return f"{first.model} on {first.device}: {first.runtime} {first.runtime_version}, {threads}{processes}"
+
+
+def _quantities(quantities: Quantities) -> Table:
+    table = Table(pad_edge=False)
+    timed = quantities[0].processes > 1  # what nobody timed has no spread to tell
     spread = ("p90", "p99", "samples", "drift") if timed else ()
-    for column in ("quantity", "median [95 %]" if timed else "value", *spread, "label"):
+    interval = "95 %" if quantities[0].processes >= LEAST_VALUES else "range"
+    for column in ("quantity", f"median [{interval}]" if timed else "value", *spread, "label"):
         table.add_column(column, justify="left" if column in ("quantity", "label") else "right", overflow="fold")
     for each in quantities:
         label = each.label if each.valid else f"{each.label}, INVALID"
@@ -49,10 +55,8 @@ def _spread(each: Measurement) -> tuple[str, ...]:
 
 
 def _layers(found: Benchmark) -> Table:
+    table = Table(pad_edge=False)
     timed = found.layers[0].unit == "us"
-    table = _table(
-        "what each operator takes, slowest first" + ("; timing them costs time: trust the shares" if timed else "")
-    )
     for column in ("operator", "name", "median" if timed else "value", "share"):
         table.add_column(column, justify="left" if column in ("operator", "name") else "right", overflow="fold")
     ranked = sorted(found.layers, key=lambda layer: -layer.value)
@@ -124,7 +128,3 @@ def _digits(value: float, unit: str) -> str:
     if unit == "us":
         return f"{value:.2f}"
     return f"{value:,.1f}" if unit in ("KiB", "MiB", "%") else f"{value:,.0f}"
-
-
-def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left", title_style="bold", pad_edge=False)

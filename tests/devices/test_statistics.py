@@ -5,7 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from devices.statistics import compare, drift, median_interval, percentile
+from devices.statistics import (
+    COMPARISON_CONFIDENCE,
+    INTERVAL_CONFIDENCE,
+    LEAST_PAIRS,
+    LEAST_VALUES,
+    compare,
+    drift,
+    median_interval,
+    percentile,
+)
 
 
 @pytest.mark.parametrize(("count", "low", "high"), [(5, 1, 5), (8, 1, 8), (9, 2, 8), (12, 3, 10)])
@@ -45,6 +54,11 @@ def test_one_disturbed_pair_of_twelve_hides_no_difference_and_two_do() -> None:
 
     assert compare([9.0] * 11 + [40.0], slow, interleaved=True).verdict == "faster"
     assert compare([9.0] * 10 + [40.0] * 2, slow, interleaved=True).verdict == "no difference shown"
+
+
+def test_six_values_are_the_fewest_with_an_interval_and_eight_the_fewest_with_a_verdict() -> None:
+    assert 2 / 2**LEAST_VALUES <= 1 - INTERVAL_CONFIDENCE < 2 / 2 ** (LEAST_VALUES - 1)
+    assert 2 / 2**LEAST_PAIRS <= 1 - COMPARISON_CONFIDENCE < 2 / 2 ** (LEAST_PAIRS - 1)
 
 
 @pytest.mark.parametrize(("pairs", "shown"), [(5, False), (7, False), (8, True)])

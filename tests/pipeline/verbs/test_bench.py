@@ -37,7 +37,17 @@ def test_a_file_gets_a_table_with_all_that_makes_its_number_trustworthy(tmp_path
     head, *_ = result.stdout.splitlines()
     assert "m.onnx on host: onnxruntime" in head
     assert "1 thread, 2 fresh processes" in head
-    for told in ("latency", "load", "first inference", "peak memory", "[95 %]", "p90", "p99", "drift", "measured"):
+    for told in (
+        "latency",
+        "load",
+        "first inference",
+        "peak memory",
+        "median [range]",
+        "p90",
+        "p99",
+        "drift",
+        "measured",
+    ):
         assert told in result.stdout
     assert "quick: too short" in result.stdout
 
@@ -76,6 +86,7 @@ def test_two_copies_take_turns_and_show_no_difference(tmp_path: Path, monkeypatc
     told = " ".join(result.stdout.split())
     assert "a.onnx against b.onnx: latency 10.50 us to 10.50 us" in told
     assert "99 % interval over 12 pairs of processes in turns: no difference shown" in told
+    assert "median [95 %]" in told
     assert "both files hold the same bytes" in told
 
 
