@@ -175,15 +175,16 @@ class Board:
             return
         seconds = STEP_SECONDS + source.stat().st_size / LEAST_PUSHED_PER_SECOND
         self._opened().push(source, part, seconds=seconds)
-        if self._shell(SETTLE, part, destination, digest).strip() != "there":
+        if self._shell(SETTLE, part, destination, digest) != "there":
             raise DeviceError(f"{self.name}: {source.name} arrived damaged, or changed while it was pushed; try again")
 
     def _shell(self, script: str, *arguments: str) -> str:
+        """Return the last line that a script printed; a login may print others before it."""
         command = shlex.join(["sh", "-c", script, "sh", *arguments])
         finished = self._opened().execute(command, seconds=STEP_SECONDS)
         if not finished.ok:
             raise DeviceError(f"{self.name} can't hold our files in {self.folder}: it {explain(finished)}")
-        return finished.stdout
+        return (finished.stdout.strip().splitlines() or [""])[-1]
 
     def _clean_up(self, folders: Sequence[str]) -> None:
         """Kill what a broken link may have left, and remove folders of ours."""

@@ -24,7 +24,7 @@ PidFile none
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 SetEnv SHLVL=2
-ForceCommand cd {home} && HOME={home} PATH={home}/bin:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND"
+ForceCommand echo Welcome; cd {home} && HOME={home} PATH={home}/bin:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
 PROBED = {
@@ -86,7 +86,8 @@ class SshBoard:
         """Put a Python there that answers the probe, and for the runner does `run` and prints a report."""
         said = json.dumps({**PROBED, **(probed or {})})
         told = json.dumps({**REPORT, **(report or {})}).removesuffix("}")
-        digest = 'sha=$(sha256sum "$3" | cut -c 1-64)'
+        model = 'for given in "$@"; do case "$given" in */model) model=${given#--model=};; esac; done'
+        digest = f'{model}; sha=$(sha256sum "$model" | cut -c 1-64)'
         answer = f"""echo '{told}, "model_sha256": "'$sha'"}}'"""
         return self.install(
             "fake_python", f"if [ \"$1\" = -c ]; then echo '{said}'; exit; fi\n{run}\n{digest}\n{answer}"
