@@ -41,7 +41,7 @@ def _quantities(quantities: Quantities) -> Table:
     spread = ("p90", "p99", "samples", "drift") if timed else ()
     interval = "95 %" if quantities[0].processes >= LEAST_VALUES else "range"
     for column in ("quantity", f"median [{interval}]" if timed else "value", *spread, "label"):
-        table.add_column(column, justify="left" if column in ("quantity", "label") else "right", overflow="fold")
+        table.add_column(Text(column), justify="left" if column in ("quantity", "label") else "right", overflow="fold")
     for each in quantities:
         label = each.label if each.valid else f"{each.label}, INVALID"
         cells = (each.quantity, _value(each), *(_spread(each) if timed else ()), label)
