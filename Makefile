@@ -16,7 +16,7 @@ demo: .venv/with-demo
 test: .venv/with-test .venv/with-links
 	$(BIN)/python -m pytest -m "not slow" --durations 15
 
-test-slow: .venv/with-test .venv/with-qemu .venv/with-qemu-arm
+test-slow: .venv/with-test .venv/with-links .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
 
 lint: .venv/with-test
