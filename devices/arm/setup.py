@@ -27,11 +27,19 @@ from pipeline.errors import DeviceError
 LOCK_SECONDS = 900
 NEEDS_MB = 700
 COMPILE_SECONDS = 120
+TRIAL = Limits(wall_seconds=300)
 FOLDERS = {"amd64": "host", "arm64": ROOTS[64], "armhf": ROOTS[32]}
+RUNNERS_IMPORTS = (
+    "import argparse, contextlib, hashlib, importlib.metadata, json, platform, resource, subprocess, numpy.random; "
+    "importlib.metadata.version('{distribution}'); "
+)
 TRIALS = {
-    64: "import numpy, onnxruntime; from ai_edge_litert.interpreter import Interpreter",
-    32: "import numpy; assert numpy.__version__ < '2'; from tflite_runtime.interpreter import Interpreter",
+    64: f"{RUNNERS_IMPORTS.format(distribution='onnxruntime')}"
+    "import onnxruntime; from ai_edge_litert.interpreter import Interpreter",
+    32: f"{RUNNERS_IMPORTS.format(distribution='tflite-runtime')}"
+    "assert numpy.__version__ < '2'; from tflite_runtime.interpreter import Interpreter",
 }
+"""What a guest imports to run a model: it is tried, and compiled for good."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,9 @@ def _complaint(userland: Userland) -> str:
             userland.lay_root(prefix, bits)
             _plain_cpuinfo(prefix)
             cpu, plugin = ("cortex-a72" if bits == 64 else "cortex-a15"), [f"out={place}/counts"]
-            done = userland.run(prefix, ["-c", program], bits=bits, cpu=cpu, plugin=plugin, limits=Limits())
+            done = userland.run(
+                prefix, ["-c", program], bits=bits, cpu=cpu, plugin=plugin, keep_compiled=True, limits=TRIAL
+            )
         if not done.ok:
             return f"the {bits}-bit guest {explain(done)}"
     return ""

@@ -97,9 +97,13 @@ class Userland:
         bits: int,
         cpu: str,
         plugin: Sequence[str] = (),
+        keep_compiled: bool = False,
         limits: Limits | None = None,
     ) -> Finished:
-        """Run the guest's Python; `prefix` is a root that `lay_root` made, `plugin` the counter's arguments, if it counts."""
+        """Run the guest's Python; `prefix` is a root that `lay_root` made, `plugin` the counter's arguments, if it counts.
+
+        `keep_compiled` leaves compiled modules in the userland: to compile them takes an emulated processor 11 s a start.
+        """
         host = self.folder / "host"
         libraries = f"{host / LIBRARIES}:{host / 'usr' / LIBRARIES}"
         command = [str(host / LIBRARIES / "ld-linux-x86-64.so.2"), "--library-path", libraries]
@@ -107,7 +111,8 @@ class Userland:
         if plugin:
             command += ["-plugin", ",".join([str(self.folder / "edgecount.so"), *plugin])]
         command += ["-U", "LD_LIBRARY_PATH", *self._guest_environment(prefix, bits)]
-        return run_bounded([*command, str(prefix / "usr/bin/python3.11"), "-B", "-P", "-S", *arguments], limits=limits)
+        command += [str(prefix / "usr/bin/python3.11"), "-P", "-S", *([] if keep_compiled else ["-B"])]
+        return run_bounded([*command, *arguments], limits=limits)
 
     def lay_root(self, prefix: Path, bits: int) -> None:
         """Make a folder a guest's root: links to the shared one, beside which an overlay may be written."""

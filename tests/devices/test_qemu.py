@@ -49,6 +49,17 @@ def by_name(measured: tuple[Measurement, ...]) -> dict[str, Measurement]:
     return {each.quantity: each for each in measured}
 
 
+def answers_of_both(device: Qemu, model: Path, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the emulated core and the host answer to the same inputs."""
+    given, outputs = model.with_name("x.npz"), {name: model.with_name(f"{name}.npz") for name in ("arm", "host")}
+    np.savez(given, inputs)
+    device.answers(model, given, outputs=outputs["arm"])
+    host = ["--model", str(model), "--inputs", str(given), "--outputs", str(outputs["host"])]
+    assert run_python(RUNNER, host).ok
+    with np.load(outputs["arm"]) as arm, np.load(outputs["host"]) as answered:
+        return arm["arr_0"], answered["arr_0"]
+
+
 def test_it_needs_a_target() -> None:
     with pytest.raises(DeviceError, match=r"qemu needs a target; name one .*raspberry-pi-4, "):
         connect("qemu", None)
@@ -143,33 +154,37 @@ def test_half_the_width_costs_less_and_zeros_cost_the_same(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("arm")
-@pytest.mark.parametrize("name", [*TARGETS.values(), "raspberry-pi-zero-2-w"])
+@pytest.mark.parametrize("name", TARGETS.values())
 def test_arm_answers_within_one_unit_of_the_host(tmp_path: Path, name: str) -> None:
     model = write_tflite(tmp_path / "m.tflite")
     stored = (np.round(samples(32) / np.float32(INPUT[0])) + INPUT[1]).astype(np.int8).transpose(0, 2, 3, 1)
-    np.savez(tmp_path / "x.npz", stored)
 
-    emulated(name).answers(model, tmp_path / "x.npz", outputs=tmp_path / "arm.npz")
-    host = ["--model", str(model), "--inputs", str(tmp_path / "x.npz"), "--outputs", str(tmp_path / "host.npz")]
-    assert run_python(RUNNER, host).ok
+    arm, host = answers_of_both(emulated(name), model, stored)
 
-    answers = [np.load(tmp_path / f"{where}.npz")["arr_0"].astype(int) for where in ("arm", "host")]
-    assert len(np.unique(answers[1])) > 10
-    assert np.abs(answers[0] - answers[1]).max() <= 1
+    assert len(np.unique(host)) > 10
+    assert np.abs(arm.astype(int) - host).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("arm")
+def test_32_bit_arm_answers_within_one_unit_of_the_host(tmp_path: Path) -> None:
+    # Convolutions only: the older tflite-runtime rounds a mean otherwise than LiteRT does, on x86 as on Arm.
+    model = write_wide_tflite(tmp_path / "m.tflite", width=16)
+    stored = np.random.default_rng(1).integers(-128, 128, (4, 16, 16, 16)).astype(np.int8)
+
+    arm, host = answers_of_both(emulated("raspberry-pi-zero-2-w"), model, stored)
+
+    assert len(np.unique(host)) > 100
+    assert np.abs(arm.astype(int) - host).max() <= 1
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("arm")
 def test_onnx_runtime_answers_like_the_host(tmp_path: Path) -> None:
-    model = write_onnx(tmp_path / "m.onnx")
-    np.savez(tmp_path / "x.npz", x=samples(32))
+    arm, host = answers_of_both(emulated("raspberry-pi-4"), write_onnx(tmp_path / "m.onnx"), samples(32))
 
-    emulated("raspberry-pi-4").answers(model, tmp_path / "x.npz", outputs=tmp_path / "arm.npz")
-    host = ["--model", str(model), "--inputs", str(tmp_path / "x.npz"), "--outputs", str(tmp_path / "host.npz")]
-    assert run_python(RUNNER, host).ok
-
-    arm, host_answers = (np.load(tmp_path / f"{where}.npz")["arr_0"] for where in ("arm", "host"))
-    assert np.abs(arm - host_answers).max() <= 1.001 * OUTPUT[0]
+    assert len(np.unique(host)) > 10
+    assert np.abs(arm - host).max() <= 1.001 * OUTPUT[0]
 
 
 @pytest.mark.slow
