@@ -126,6 +126,16 @@ def test_arenas_are_compared_without_a_clock(tmp_path: Path) -> None:
     assert document["comparison"]["ratio"]["high"] < 1
 
 
+def test_an_accelerator_is_estimated_and_refuses_a_float_file(tmp_path: Path) -> None:
+    result = bench(write_tflite(tmp_path / "m.tflite"), "--target", "corstone-300", "--per-layer")
+
+    assert "m.tflite on vela" in result.stdout
+    for told in ("estimated", "cycles", "sram", "operators on the processor", "publishes no error", "Conv2D"):
+        assert told in " ".join(result.stdout.split())
+    refused = bench(write_float_tflite(tmp_path / "float.tflite"), "--target", "corstone-300")
+    assert_refused(refused, DeviceError, "none of its operators runs on the Ethos-U55")
+
+
 def test_each_operator_is_shown_where_the_runtime_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns(monkeypatch, m=[10.0] * 2)
 
