@@ -113,12 +113,15 @@ def _average(x: Tensor, kernel: list[int], stride: Any = (), padding: Any = 0, *
     Not so one that rounds its size up, or divides by a number of its own, or leaves its padding out of the count.
     """
     ceil, counted, divisor = [*rest, *(False, True, None)[len(rest) :]][:3]
-    padding = _pair(padding)
+    kernel, stride, padding = _pair(kernel), _pair(stride or kernel), _pair(padding)
+    sizes, channels = [int(x.shape[2]), int(x.shape[3])], int(x.shape[1])
+    if divisor is None and not any(padding) and all(k >= size for k, size in zip(kernel, sizes, strict=True)):
+        # EfficientNet's has a kernel of 1280x1280 that rounds its size up: a converter that pads for it asks for gigabytes.
+        return aten.adaptive_avg_pool2d.default(x, [1, 1])
     if ceil or divisor is not None or (any(padding) and not counted):
         return NotImplemented
-    kernel, channels = _pair(kernel), int(x.shape[1])
     weight = torch.full([channels, 1, *kernel], 1 / (kernel[0] * kernel[1]))
-    return aten.conv2d.default(x, weight, None, _pair(stride or kernel), padding, [1, 1], channels)
+    return aten.conv2d.default(x, weight, None, stride, padding, [1, 1], channels)
 
 
 def _average_1d(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *rest: Any) -> Any:

@@ -205,6 +205,13 @@ def test_an_average_that_leaves_padding_out_stays_whole() -> None:
     assert operations(graph) == ["aten.avg_pool2d.default"]
 
 
+@pytest.mark.parametrize("pooling", [nn.AvgPool2d(12), nn.AvgPool2d(1280, ceil_mode=True)])
+def test_a_pooling_as_large_as_its_picture_is_the_mean(pooling: nn.Module) -> None:
+    graph = folded(pooling)
+
+    assert operations(graph) == ["aten.adaptive_avg_pool2d.default"]
+
+
 @pytest.mark.parametrize("dims", [(2, 3), (-1, -2), (2,), (3,)])
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_mean_over_the_picture_is_a_pooling(dims: tuple[int, ...], keeps: bool) -> None:  # noqa: FBT001  # a parameter of the test
