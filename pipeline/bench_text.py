@@ -82,7 +82,8 @@ def _comparison(found: Benchmark) -> str:
     why = f" ({found.comparison.why})" if found.comparison.why else ""
     banded = ratio.low < ratio.high or pairs
     told = ratio_text(ratio.value, ratio.low, ratio.high) if banded else f"{ratio.value:.3f}"
-    return f"{both}, ratio {told}{pairs}: {verdict}{why}"
+    name = "median ratio of pairs" if pairs else "ratio"
+    return f"{both}, {name} {told}{pairs}: {verdict}{why}"
 
 
 def _machine(first: Measurement) -> str:
