@@ -56,13 +56,15 @@ def measure(
 
 def figures(measurements: Sequence[Measurement], target: Target | None) -> dict[str, Figure]:
     """Return what a budget can judge of measurements, by its keys."""
+    if not measurements:
+        return {}
     known: dict[str, Figure] = {}
     for key, source in SOURCES.items():
-        figure = next(
-            (_figure(key, source, each, target) for each in measurements if each.quantity == source.quantity), None
+        found = next((each for each in measurements if each.quantity == source.quantity), None)
+        untold = f"{measurements[0].device} doesn't tell it; name a device that does with --device"
+        known[key] = (
+            Figure(None, None, None, None, "", untold) if found is None else _figure(key, source, found, target)
         )
-        if figure is not None:
-            known[key] = figure
     return known
 
 

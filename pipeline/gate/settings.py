@@ -45,7 +45,7 @@ class Promise(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    int8: Literal["all", "some", "none"] | None = None
+    int8: Literal["all", "some", "none"]
     input_type: str | None = None
     output_type: str | None = None
     dynamic_batch: bool | None = None
@@ -62,7 +62,7 @@ class Group(BaseModel):
     reference: str | None = None
     samples: str | None = None
     device: str | None = None
-    promise: Promise = Promise()
+    promise: Promise | None = None
 
 
 class Settings(Group):
@@ -200,9 +200,8 @@ def _job(group: Group, folder: Path) -> Job:
     )
 
 
-def _promises(promise: Promise) -> Promises | None:
-    given = {name: value for name, value in promise.model_dump().items() if value is not None}
-    return Promises(**given) if given else None
+def _promises(promise: Promise | None) -> Promises | None:
+    return Promises(**promise.model_dump()) if promise else None
 
 
 def _globbed(patterns: Sequence[str], folder: Path, path: Path) -> tuple[Path, ...]:

@@ -74,5 +74,14 @@ def test_a_device_without_percentiles_says_so() -> None:
     assert "gives no 90th percentile" in outcome("p90_ms", 9.0, measurement(p90=None))[1]
 
 
+def test_a_device_that_does_not_tell_a_figure_is_named() -> None:
+    arena = measurement("arena", 2048.0, unit="B", device="tflm")
+
+    assert outcome("latency_ms", 9.0, arena) == (
+        "not_shown",
+        "tflm doesn't tell it; name a device that does with --device",
+    )
+
+
 def test_every_key_that_a_device_answers_is_a_limit() -> None:
     assert set(SOURCES) <= set(LIMITS)

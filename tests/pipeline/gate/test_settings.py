@@ -115,6 +115,7 @@ def test_without_a_file_or_a_model_there_is_nothing_to_check(tmp_path: Path, mon
             "unknown key 'check.0.target'; did you mean 'targets'?",
         ),
         ("schema = 1\nmodels = ['phone.onnx']\nreference = 'r.onnx'", "reference and samples belong together"),
+        ("schema = 1\nmodels = ['phone.onnx']\n[promise]\ninput_type = 'int8'", "key 'promise.int8' is missing"),
         ("schema = ", "is no TOML"),
     ],
 )
