@@ -192,13 +192,18 @@ def test_onnx_runtime_answers_like_the_host(tmp_path: Path) -> None:
 def test_a_calibrated_target_gets_an_estimate_with_its_band_and_another_only_counts(tmp_path: Path) -> None:
     model = write_wide_tflite(tmp_path / "m.tflite", width=64)
 
-    [calibrated] = emulated("raspberry-pi-4").measure([model], QUICK)
+    board = emulated("raspberry-pi-4")
+
+    [calibrated] = board.measure([model], QUICK)
+    [shared] = board.measure([model], replace(QUICK, threads=4))
     [other] = emulated("raspberry-pi-5").measure([model], QUICK)
 
     latency = calibrated[0]
     assert (latency.quantity, latency.label, latency.unit) == ("latency", "estimated", "us")
     assert 0 < latency.low < 0.65 * latency.value < latency.value < 1.6 * latency.value < latency.high
     assert "edgepress devices --calibration raspberry-pi-4" in latency.how
+    assert 0.2 * latency.value < shared[0].value < latency.value
+    assert shared[1].process_medians == calibrated[1].process_medians
     assert (other[0].quantity, other[0].label) == ("instructions", "emulated")
     assert "latency" not in by_name(other)
     assert all(each.valid and each.device == "qemu" for each in (*calibrated, *other))
