@@ -12,7 +12,10 @@ import pytest
 from tests.small_files import write_onnx
 
 ROOT = Path(__file__).parent.parent
-LIGHT_COMMANDS = (["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"], ["bench", "--help"])
+LIGHT_COMMANDS = (
+    *(["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"], ["bench", "--help"]),
+    *(["check", "--help"], ["check", "--explain", "float-op"]),
+)
 
 
 def project_files() -> Iterator[Path]:
