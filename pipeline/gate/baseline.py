@@ -27,6 +27,7 @@ MAX_BASELINE_BYTES = 16 * 2**20
 TOLERANCE_PERCENT: Mapping[str, float] = {
     "size_bytes": 1.0,  # a converter's version and other metadata
     "macs": 0.0,
+    "float_operators": 0.0,
     "peak_activation_bytes": 0.0,
     "counts": 0.5,  # instructions of equal files differ by 0.1 % between processes of a Python runtime
     "latency": 5.0,
@@ -44,6 +45,7 @@ class Entry(BaseModel):
     size_bytes: int = Field(ge=0)
     macs: int | None = None
     peak_activation_bytes: int | None = None
+    float_operators: int | None = None
     operators: dict[str, int] = {}
     inputs: list[str] = []
     outputs: list[str] = []
@@ -103,6 +105,7 @@ def entry_of(check: Check) -> Entry:
         size_bytes=facts["size_bytes"],
         macs=facts.get("macs"),
         peak_activation_bytes=facts.get("peak_activation_bytes"),
+        float_operators=facts.get("float_operators"),
         operators=dict(facts["operators"]),
         inputs=[_edge(edge) for edge in facts["inputs"]],
         outputs=[_edge(edge) for edge in facts["outputs"]],

@@ -39,10 +39,12 @@ def compare(old: Entry, new: Entry, baseline: Baseline) -> tuple[Difference, ...
     """Return every difference between a model as it was and as it is."""
     fused_alike = old.fused_by == new.fused_by
     peak = _grown("peak_activation_bytes", old, new, baseline, code="baseline-memory", what="peak memory", kib=True)
+    floats = _grown("float_operators", old, new, baseline, code="baseline-float", what="operators in float")
     return (
         *_grown("size_bytes", old, new, baseline, code="baseline-size", what="size", kib=True),
         *_grown("macs", old, new, baseline, code="baseline-macs", what="MACs"),
         *(peak if fused_alike else ()),
+        *(floats if fused_alike else ()),
         *_signature(old, new),
         *_operators(old, new),
         *_quantisation(old, new),
@@ -92,7 +94,7 @@ def _operators(old: Entry, new: Entry) -> Iterator[Difference]:
         before, after = old.operators.get(name, 0), new.operators.get(name, 0)
         if before != after:
             change = Change(f"operator {name}", before, after, "changed", f"{before} -> {after}")
-            yield _difference(change, "baseline-operators", "warning", name, worse=True)
+            yield _difference(change, "baseline-operators", "warning", change.what, worse=True)
 
 
 def _quantisation(old: Entry, new: Entry) -> Iterator[Difference]:

@@ -129,7 +129,7 @@ def _one(
 
 def _of_file(facts: Mapping[str, Any]) -> dict[str, Figure]:
     """Return what the file itself says to a budget."""
-    found_ = {"size_kib": (facts["size_bytes"] / KIB, "exact", "the file's size")}
+    found_ = {"size_kib": (facts["size_bytes"] / KIB, "exact", "read from the file")}
     if facts.get("macs") is not None:
         found_["macs"] = (facts["macs"], "exact", "counted in the file")
     if facts.get("peak_activation_bytes") is not None:

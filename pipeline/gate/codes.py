@@ -38,6 +38,11 @@ GATE_CODES: Mapping[str, Code] = {
         "each inference costs more time and energy",
         "find the layer that changed, or accept it with --update-baseline",
     ),
+    "baseline-float": Code(
+        "operators that compute in float now, and did not",
+        "they are slower than in int8, and a device without a floating-point unit may refuse them",
+        "look for the layer that lost its quantisation, or accept it with --update-baseline",
+    ),
     "baseline-memory": Code(
         "more memory than the baseline has",
         "a device that held the old model may not hold this one",

@@ -149,6 +149,13 @@ class Report:
         return sum(finding.severity == severity for _, finding in self.standing())
 
 
+def titled(finding: Finding) -> str:
+    """Return a finding's code and place; the place is left out where the message begins with it."""
+    if not finding.where or finding.message.startswith(f"{finding.where}: "):
+        return finding.code
+    return f"{finding.code} at {finding.where}"
+
+
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return findings by severity, else in their order."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

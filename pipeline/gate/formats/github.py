@@ -7,7 +7,7 @@ shows ten annotations of a kind a step, so those that fail the run come first.
 from pipeline.checks.finding import Finding, Severity
 from pipeline.gate.formats.text import summary
 from pipeline.gate.plain import plain
-from pipeline.gate.verdict import SEVERITIES, Report
+from pipeline.gate.verdict import SEVERITIES, Report, titled
 
 COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
 
@@ -28,8 +28,7 @@ def _severity(report: Report, finding: Finding) -> Severity:
 
 
 def _command(severity: Severity, file: str, target: str | None, finding: Finding) -> str:
-    where = f" at {finding.where}" if finding.where else ""
-    title = f"{finding.code}{where}{f' for {target}' if target else ''}"
+    title = f"{titled(finding)}{f' for {target}' if target else ''}"
     message = f"{plain(finding.message)}\nwhy: {plain(finding.why)}\nfix: {plain(finding.fix)}"
     return f"::{COMMANDS[severity]} file={_property(plain(file))},title={_property(plain(title))}::{_data(message)}"
 

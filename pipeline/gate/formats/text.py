@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.checks.finding import Finding
 from pipeline.gate.budget import told
 from pipeline.gate.plain import plain
-from pipeline.gate.verdict import Agreement, Check, Report
+from pipeline.gate.verdict import Agreement, Check, Report, titled
 
 SUFFIX = ".txt"
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -41,10 +41,13 @@ def _check(report: Report, check: Check) -> Iterator[str]:
         until = f" until {waived.until}" if waived.until else ""
         where = f" at {plain(waived.finding.where)}" if waived.finding.where else ""
         yield f"  waived   {waived.finding.code}{where}{until}: {plain(waived.reason)}"
+    found = {finding.where for finding in check.findings}  # what a finding tells isn't told again
     for line in check.budget:
-        yield f"  budget   {line.budget} {MARKS[line.outcome]}: {plain(told(line))}"
+        if line.budget not in found:
+            yield f"  budget   {line.budget} {MARKS[line.outcome]}: {plain(told(line))}"
     for change in check.changes:
-        yield f"  {change.direction:<8} {plain(change.what)}: {plain(change.told)}"
+        if change.what not in found:
+            yield f"  {change.direction:<8} {plain(change.what)}: {plain(change.told)}"
     if check.agreement:
         yield from _agreement(check.agreement)
 
@@ -67,8 +70,7 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[str]:
         seen[kind] = seen.get(kind, 0) + 1
         if seen[kind] > MOST_ALIKE:
             continue
-        where = f" at {plain(finding.where)}" if finding.where else ""
-        yield f"  {finding.severity:<8} {finding.code}{where}: {plain(finding.message)}"
+        yield f"  {finding.severity:<8} {plain(titled(finding))}: {plain(finding.message)}"
         if seen[kind] == 1:
             yield f"           why: {plain(finding.why)}"
             yield f"           fix: {plain(finding.fix)}"

@@ -14,7 +14,7 @@ from sarif_kit.validate import validation_errors
 from pipeline.errors import RecipeError
 from pipeline.gate.formats import format_of, formats, renderer
 from pipeline.gate.formats.markdown import MAX_CHARACTERS
-from pipeline.gate.verdict import Report
+from pipeline.gate.verdict import Change, Line, Report
 from tests.small_gate import HOSTILE, check, finding, hostile_report
 
 EVERY_FORMAT = ("github", "json", "junit", "markdown", "sarif", "text")
@@ -107,6 +107,20 @@ def test_text_says_the_reason_and_the_remedy_once_a_code_and_counts_what_it_leav
     assert text.count("why: ") == text.count("fix: ") == 1
     assert text.count("float-op at") == 5
     assert "float-op: 4 more like these" in text
+
+
+def test_text_tells_each_thing_once() -> None:
+    missed = Line("size_kib", 1.0, 1.5, 1.5, 1.5, "exact", "missed", "read")
+    grew = Change("size", 1, 2, "worse", "1 -> 2 KiB")
+    found = (
+        finding("budget-missed", "error", "size_kib"),
+        finding("baseline-size", "error", "size", "size: 1 -> 2 KiB"),
+    )
+    text = renderer("text")(Report((check(*found, budget=(missed,), changes=(grew,)),)))
+
+    assert text.count("1 -> 2 KiB") == 1
+    assert "baseline-size: size: 1 -> 2 KiB" in text
+    assert "MISSED" not in text
 
 
 # JSON
