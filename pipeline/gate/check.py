@@ -21,6 +21,7 @@ from pipeline.gate.baseline import Baseline, Entry, entry_of, name_of, read_base
 from pipeline.gate.budget import Figure, budget_findings, judge
 from pipeline.gate.changes import compare
 from pipeline.gate.codes import found
+from pipeline.gate.places import place_of
 from pipeline.gate.samples import Samples, read_samples
 from pipeline.gate.settings import Job, Order
 from pipeline.gate.verdict import Agreement, Check, Report, worst_first
@@ -44,7 +45,9 @@ def check(order: Order, store: OpenStore, clock: Clock) -> Report:
     """Judge what an order names, and write its baseline where it asks for that."""
     waivers = read_waivers(order.waivers) if order.waivers else None
     baseline = _baseline(order)
-    judged = [each for job in order.jobs for each in _job(job, store, clock)]
+    targets = {name: load_target(name) for job in order.jobs for name in job.targets}
+    means = _Means(store, clock, tuple(dict.fromkeys(target.name for target in targets.values())))
+    judged = [each for job in order.jobs for each in _job(job, targets, means)]
     entries: dict[str, Entry] = {}
     if order.baseline is not None:
         entries = _entries(judged, order.baseline.parent)
@@ -67,6 +70,15 @@ def shown(path: Path | None) -> str:
 
 
 @dataclass(frozen=True)
+class _Means:
+    """What a measurement needs, and all targets of the run: a board is one of them."""
+
+    store: OpenStore
+    clock: Clock
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Judged:
     """A check and the file that it is about."""
 
@@ -84,25 +96,24 @@ def _baseline(order: Order) -> Baseline | None:
     return None if order.update_baseline and not order.baseline.exists() else read_baseline(order.baseline)
 
 
-def _job(job: Job, store: OpenStore, clock: Clock) -> Iterator[_Judged]:
+def _job(job: Job, known: Mapping[str, Target], means: _Means) -> Iterator[_Judged]:
     if (job.reference is None) != (job.samples is None):
         raise RecipeError("--reference and --samples belong together; give both, or neither")
     samples = read_samples(job.samples) if job.samples else None
-    targets: list[Target | None] = [load_target(name) for name in job.targets] or [None]
+    targets: list[Target | None] = [known[name] for name in job.targets] or [None]
     for model in job.models:
         agreed = _agreed(model, job.reference, samples) if job.reference and samples else None
         for target in targets:
-            yield _Judged(model, _one(model, target, job, agreed, store, clock))
+            yield _Judged(model, _one(model, target, job, agreed, means))
 
 
-def _one(
-    model: Path, target: Target | None, job: Job, agreed: Agreement | Finding | None, store: OpenStore, clock: Clock
-) -> Check:
+def _one(model: Path, target: Target | None, job: Job, agreed: Agreement | Finding | None, means: _Means) -> Check:
     judgement = judge_file(model, target, job.promises)
     findings = list(judgement.findings)
     figures = _of_file(judgement.facts)
     limits = dict(job.budget)
-    measurements = _measured(model, target, job.device, store, clock)
+    spec = place_of(job.places, target.name if target else None, means.targets)
+    measurements = _measured(model, target, spec, means)
     if isinstance(measurements, Finding):
         findings.append(measurements)
         measurements = ()
@@ -141,14 +152,12 @@ def _of_file(facts: Mapping[str, Any]) -> dict[str, Figure]:
     return {key: Figure(value, value, value, label, how) for key, (value, label, how) in found_.items()}
 
 
-def _measured(
-    model: Path, target: Target | None, spec: str | None, store: OpenStore, clock: Clock
-) -> tuple[Measurement, ...] | Finding:
+def _measured(model: Path, target: Target | None, spec: str | None, means: _Means) -> tuple[Measurement, ...] | Finding:
     """Return what a device measured, nothing without a device, or the finding that it refuses the file."""
     if spec is None:
         return ()
     try:
-        return measured.measure(model, spec, target, store(), made_at=clock.now)
+        return measured.measure(model, spec, target, means.store(), made_at=means.clock.now)
     except RefusedError as error:
         return found("device-refuses", str(error), severity="error", where=spec)
 

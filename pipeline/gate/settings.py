@@ -7,10 +7,12 @@
     waivers = "edgepress-waivers.toml"
     reference = "build/teacher.onnx"           # with `samples`: every model is compared with it
     samples = "tests/samples.npz"
-    device = "qemu"
+    device = "qemu"                            # for every target; a board names its own under [devices]
 
     [budget]
     size_kib = 56
+    [devices]
+    pixel-8 = "adb"
     [promise]                                  # what the files are meant to be, where that can't be inferred
     int8 = "all"
 
@@ -33,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.checks.finding import Promises
 from pipeline.errors import RecipeError, root_cause
 from pipeline.gate.budget import checked_budget
+from pipeline.gate.places import EVERY
 from pipeline.gate.waivers import read_toml
 
 FILE_NAME = "edgepress.toml"
@@ -62,6 +65,7 @@ class Group(BaseModel):
     reference: str | None = None
     samples: str | None = None
     device: str | None = None
+    devices: dict[str, str] = {}
     promise: Promise | None = None
 
 
@@ -84,7 +88,7 @@ class Job:
     budget: Mapping[str, float] = field(default_factory=dict)
     reference: Path | None = None
     samples: Path | None = None
-    device: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
     promises: Promises | None = None
 
 
@@ -107,7 +111,7 @@ class Changes:
     budget: Mapping[str, float] = field(default_factory=dict)
     reference: Path | None = None
     samples: Path | None = None
-    device: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
     baseline: Path | None = None
     waivers: Path | None = None
 
@@ -149,7 +153,7 @@ def _overlaid(order: Order, changes: Changes) -> Order:
             budget={**job.budget, **changes.budget},
             reference=changes.reference or job.reference,
             samples=changes.samples or job.samples,
-            device=changes.device or job.device,
+            places={**job.places, **changes.places},
         )
         for job in order.jobs
     )
@@ -195,7 +199,7 @@ def _job(group: Group, folder: Path) -> Job:
         budget=group.budget,
         reference=_beside(folder, group.reference),
         samples=_beside(folder, group.samples),
-        device=group.device,
+        places={**({EVERY: group.device} if group.device else {}), **group.devices},
         promises=_promises(group.promise),
     )
 

@@ -17,7 +17,9 @@ Models = Annotated[
 ]
 Targets = Annotated[list[str] | None, typer.Option("--target", help="A target's name or .toml file; may be repeated.")]
 Budget = Annotated[list[str] | None, typer.Option("--budget", help="key=limit, e.g. size_kib=56; may be repeated.")]
-Device = Annotated[str | None, typer.Option(help="Where to measure: host, qemu, ssh://user@board, ...")]
+Devices = Annotated[
+    list[str] | None, typer.Option("--device", help="[TARGET=]SPEC, where to measure; may be repeated.")
+]
 Baseline = Annotated[Path | None, typer.Option(help="The committed baseline to compare with.")]
 Update = Annotated[bool, typer.Option("--update-baseline", help="Accept what is: write it into the baseline.")]
 Reference = Annotated[Path | None, typer.Option(help="The file that this one must agree with; needs --samples.")]
@@ -43,7 +45,7 @@ def check(
     *,
     target: Targets = None,
     budget: Budget = None,
-    device: Device = None,
+    device: Devices = None,
     baseline: Baseline = None,
     update_baseline: Update = False,
     reference: Reference = None,
@@ -61,11 +63,12 @@ def check(
         return
     from pipeline.gate.budget import read_budget  # noqa: PLC0415 - this and what follows: only this verb needs them
     from pipeline.gate.formats import renderer  # noqa: PLC0415 - as above
+    from pipeline.gate.places import read_places  # noqa: PLC0415 - as above
     from pipeline.gate.settings import Changes, order_of  # noqa: PLC0415 - as above
 
     renderer(form)  # a wrong name is told before anything is measured
-    limits = read_budget(budget or [])
-    changes = Changes(tuple(target or ()), limits, reference, samples, device, baseline, waivers)
+    limits, places = read_budget(budget or []), read_places(device or [])
+    changes = Changes(tuple(target or ()), limits, reference, samples, places, baseline, waivers)
     order = order_of(models or [], config, changes)
     report = _judged(replace(order, update_baseline=update_baseline, strict=strict))
     _tell(report, form, out or [])

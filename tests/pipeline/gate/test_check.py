@@ -91,11 +91,23 @@ def test_every_model_is_judged_for_every_target(model: Path) -> None:
 
 def test_a_device_s_figures_judge_the_budget_and_are_kept_for_the_next_run(model: Path, tmp_path: Path) -> None:
     notebook = Notebook()
-    order = Order((job(model, device=recorded(tmp_path, model), targets=("pixel-8",), budget={"latency_ms": 2.1}),))
+    order = Order(
+        (job(model, places={"": recorded(tmp_path, model)}, targets=("pixel-8",), budget={"latency_ms": 2.1}),)
+    )
     first, second = judged(order, lambda: notebook), judged(order, lambda: notebook)
 
     assert [found.budget[0].outcome for report in (first, second) for found in report.checks] == ["kept", "kept"]
     assert [len(entries) for entries in notebook.kept.values()] == [1]
+
+
+def test_one_board_never_judges_two_targets(model: Path, tmp_path: Path) -> None:
+    spec = recorded(tmp_path, model)
+    both = job(model, targets=("pixel-8", "raspberry-pi-4"), budget={"latency_ms": 2.1})
+    report = judged(Order((replace(both, places={"pixel-8": spec}),)))
+
+    assert [found.budget[0].outcome for found in report.checks] == ["kept", "not_shown"]
+    with pytest.raises(RecipeError, match="is one device, and there are 2 targets"):
+        judged(Order((replace(both, places={"": spec}),)))
 
 
 def test_without_a_device_no_store_is_opened(model: Path) -> None:
@@ -107,7 +119,7 @@ def test_without_a_device_no_store_is_opened(model: Path) -> None:
 
 def test_a_device_that_refuses_the_file_is_a_finding(tmp_path: Path) -> None:
     onnx = write_float_onnx(tmp_path / "m.onnx")
-    report = judged(Order((job(onnx, device="tflm"),)))
+    report = judged(Order((job(onnx, places={"": "tflm"}),)))
 
     assert "device-refuses" in codes(report)
     assert not report.passed
@@ -115,7 +127,7 @@ def test_a_device_that_refuses_the_file_is_a_finding(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there_is_an_error(model: Path) -> None:
     with pytest.raises(DeviceError, match="did you mean 'host'"):
-        judged(Order((job(model, device="hosst"),)))
+        judged(Order((job(model, places={"": "hosst"}),)))
 
 
 def test_a_reference_is_compared_and_judged(model: Path, tmp_path: Path) -> None:

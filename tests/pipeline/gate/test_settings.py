@@ -26,6 +26,8 @@ models = ["phone.onnx"]
 targets = ["pixel-8", "my/board.toml"]
 budget = { macs = 2000, latency_ms = 2.0 }
 device = "qemu"
+[check.devices]
+pixel-8 = "adb"
 """
 
 
@@ -43,12 +45,16 @@ def test_groups_are_read_with_what_they_leave_out_from_the_top(tmp_path: Path) -
     top, phone = order.jobs
 
     assert [model.name for model in top.models] == ["a.tflite", "b.tflite"]
-    assert (top.targets, top.device, top.promises) == (("raspberry-pi-4",), None, Promises(int8="all"))
+    assert (top.targets, top.places, top.promises) == (("raspberry-pi-4",), {}, Promises(int8="all"))
     assert (top.reference, top.samples) == (tmp_path / "teacher.onnx", tmp_path / "samples.npz")
     assert [model.name for model in phone.models] == ["phone.onnx"]
     assert phone.targets == ("pixel-8", str(tmp_path / "my/board.toml"))
     assert phone.budget == {"size_kib": 56.0, "macs": 2000.0, "latency_ms": 2.0}
-    assert (phone.device, phone.reference, phone.promises) == ("qemu", top.reference, top.promises)
+    assert (phone.places, phone.reference, phone.promises) == (
+        {"": "qemu", "pixel-8": "adb"},
+        top.reference,
+        top.promises,
+    )
     assert (order.baseline, order.waivers) == (tmp_path / "base.json", tmp_path / "waivers.toml")
 
 
@@ -60,13 +66,13 @@ def test_a_file_that_is_named_is_checked_as_its_group_says(tmp_path: Path, name:
 
 
 def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
-    changes = Changes(("pixel-8",), {"macs": 5.0}, device="host", baseline=tmp_path / "other.json")
+    changes = Changes(("pixel-8",), {"macs": 5.0}, places={"": "host"}, baseline=tmp_path / "other.json")
     order = order_of([], project(tmp_path, FULL), changes)
 
     assert [job.targets for job in order.jobs] == [("pixel-8",), ("pixel-8",)]
     assert [job.budget["macs"] for job in order.jobs] == [5.0, 5.0]
     assert [job.budget["size_kib"] for job in order.jobs] == [56.0, 56.0]
-    assert [job.device for job in order.jobs] == ["host", "host"]
+    assert [job.places[""] for job in order.jobs] == ["host", "host"]
     assert (order.baseline, order.waivers) == (tmp_path / "other.json", tmp_path / "waivers.toml")
 
 
