@@ -17,6 +17,7 @@ LINE_BYTES = 64
 WAYS = {1: 4, 2: 16, 3: 16}
 """By level, assumed: as in the plug-in's model of caches, since few sources publish them."""
 MOST_CORES = 64
+MOST_CACHE_KIB = 2**20
 
 
 def write_overlay(folder: Path, target: Target, emulation: Emulation) -> None:
@@ -44,7 +45,13 @@ def cache_kib(target: Target) -> dict[str, int]:
         "l2": target.second_level_kib,
         "l3": level_3.value if level_3 else None,
     }
-    return {name: size for name, size in sizes.items() if size}
+    published = {name: size for name, size in sizes.items() if size}
+    if too_large := [name for name, size in published.items() if size > MOST_CACHE_KIB]:
+        raise DeviceError(
+            f"target {target.name} has a cache {too_large[0]} of {published[too_large[0]]} KiB; "
+            f"qemu's counter models up to {MOST_CACHE_KIB} KiB"
+        )
+    return published
 
 
 def _cpuinfo(emulation: Emulation, count: int) -> str:

@@ -80,3 +80,11 @@ def test_a_thousand_cores_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DeviceError, match="1000 cores"):
         write_overlay(tmp_path, target.model_copy(update={"cores": (many,)}), target.emulation)
+
+
+def test_a_cache_of_a_terabyte_is_refused() -> None:
+    target = load_target("raspberry-pi-5")
+    huge = target.memory.model_copy(update={"l3_kib": Fact(value=10**9, source="bcm2712")})
+
+    with pytest.raises(DeviceError, match="a cache l3 of 1000000000 KiB"):
+        cache_kib(target.model_copy(update={"memory": huge}))
