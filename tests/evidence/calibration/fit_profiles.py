@@ -2,7 +2,7 @@
 
     python tests/evidence/calibration/fit_profiles.py
 
-A test holds the profiles to it. The figures are those of XNNPACK's README, "Raspberry Pi" (benchmarked on Feb 8, 2022, as many
+A test holds the profiles to it. The figures are those of XNNPACK's README (75db3c0), "Raspberry Pi" (benchmarked on Feb 8, 2022, as many
 threads as the board has cores, random weights and inputs); `fitted` was chosen before anything was fitted: the networks of
 which both precisions were published. The others were only ever predicted.
 """
