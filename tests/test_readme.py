@@ -4,11 +4,14 @@ import importlib.util
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import typer.main
 
+from devices import backends
 from pipeline.cli import app
+from tests.small_files import write_tflite
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,3 +94,29 @@ def test_the_pasted_demo_has_control_rows_and_intervals() -> None:
 
     assert len(rows) == 3
     assert all(re.search(r"0\.\d{4} \[0\.\d{4}, \d\.\d{4}\]", row) for row in rows)
+
+
+def test_the_gate_of_the_readme_passes_what_it_accepted_and_fails_what_grew(tmp_path: Path) -> None:
+    settings = README[
+        README.index("    schema = 1\n    models") : README.index("    $ edgepress check --update-baseline")
+    ]
+    (tmp_path / "edgepress.toml").write_text(textwrap.dedent(settings))
+    write_tflite(tmp_path / "model.tflite")
+
+    first = subprocess.run([EDGEPRESS, "check", "--update-baseline"], cwd=tmp_path, capture_output=True, check=False)
+    again = subprocess.run([EDGEPRESS, "check"], cwd=tmp_path, capture_output=True, check=False)
+    write_tflite(tmp_path / "model.tflite", transposed=True)
+    grown = subprocess.run([EDGEPRESS, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert (tmp_path / "edgepress-baseline.json").is_file()
+    assert grown.returncode == 1
+    assert "baseline-" in grown.stdout
+
+
+def test_every_device_of_the_readme_is_there_and_none_is_missing() -> None:
+    table = README[
+        README.index("| device | what its numbers are |") : README.index("`edgepress devices --setup qemu` fetches")
+    ]
+
+    assert set(re.findall(r"`(\w+)[`:]", table)) == set(backends())
