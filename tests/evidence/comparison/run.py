@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,7 @@ from tests.bench_files import write_wide_onnx
 OUT = Path(__file__).with_name("results.json")
 REQUEST = replace(PAIRED, warmup_seconds=0.05, min_seconds=0.1)
 WIDTH = 32
-RESAMPLES = 4000
+RESAMPLES = 1000
 STUDENT_11 = 3.1058
 """The 99.5 % quantile of Student's t with 11 degrees of freedom: R 4.3, qt(0.995, 11)."""
 
@@ -128,8 +129,14 @@ def study(case: str, machine: str, runs: int, out: Path) -> None:
         while len(entry["runs"]) < runs:
             entry["runs"].append(one_run(Path(folder), case))
             draft = out.with_suffix(".draft")
-            draft.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            draft.write_text(as_text(kept), encoding="utf-8")
             draft.replace(out)
+
+
+def as_text(kept: dict[str, Any]) -> str:
+    """Return the study as JSON with a line for each list of medians."""
+    lists = re.compile(r"\[\s+([\d., \n]+?)\s+\]")
+    return lists.sub(lambda found: "[" + " ".join(found[1].split()) + "]", json.dumps(kept, indent=1)) + "\n"
 
 
 def circumstances() -> dict[str, Any]:
