@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from pipeline import run as engine
 from pipeline.deliver import deliver
-from pipeline.errors import RecipeError
 from pipeline.measure import measure
+from pipeline.places import EVERY, place_of, read_places
 from pipeline.plan import Plan, Step, plan
 from pipeline.pour import pour
 from pipeline.recipe import Recipe, read_recipe, recipe_from
@@ -83,8 +83,9 @@ def press(
 ) -> Iterator[Report]:
     """Make, prove, measure and deliver a recipe's files, one target after the other."""
     store = Store(default_store())
-    where = _devices(recipe, devices)
-    for target, steps in _plans(recipe, task):
+    plans = _plans(recipe, task)
+    where = _devices(recipe, devices, [target.name for target, _ in plans])
+    for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
         done: dict[str, Done] = {}
         for step in engine.run(
@@ -93,7 +94,7 @@ def press(
             watcher.done(step)
             done[step.step.name] = step
         made = Made(recipe=recipe, plan=steps, task=task, done=done)
-        device = where.get(target.name)
+        device = where[target.name]
         measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
         report = build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured)
@@ -120,17 +121,11 @@ def _profile(name: str, recipe: Recipe) -> str | Path:
     return recipe.folder / name if name.endswith(".toml") else name
 
 
-def _devices(recipe: Recipe, given: Sequence[str]) -> dict[str, str]:
+def _devices(recipe: Recipe, given: Sequence[str], targets: Sequence[str]) -> dict[str, str | None]:
     """Return where each target is measured: `[devices]` of the recipe, then `--device [TARGET=]SPEC`."""
-    found = dict(recipe.devices)
-    for text in given:
-        target, equals, spec = text.partition("=")
-        if equals and target not in recipe.targets:
-            raise RecipeError(
-                f"--device {text!r} names target {target!r}; the recipe's targets: {', '.join(recipe.targets)}"
-            )
-        found.update({target: spec} if equals else dict.fromkeys(recipe.targets, text))
-    return found
+    asked = read_places(given)
+    places = asked if EVERY in asked else {**recipe.devices, **asked}
+    return {target: place_of(places, target, targets) for target in targets}
 
 
 def _flat(settings: Mapping[str, Any]) -> list[str]:

@@ -21,11 +21,11 @@ from pipeline.gate.baseline import Baseline, Entry, entry_of, name_of, read_base
 from pipeline.gate.budget import Figure, budget_findings, judge
 from pipeline.gate.changes import compare
 from pipeline.gate.codes import found
-from pipeline.gate.places import place_of
 from pipeline.gate.samples import Samples, read_samples
 from pipeline.gate.settings import Job, Order
 from pipeline.gate.verdict import Agreement, Check, Report, worst_first
 from pipeline.gate.waivers import apply, read_waivers
+from pipeline.places import place_of
 from targets import Target, load_target
 
 KIB = 1024

@@ -35,8 +35,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.checks.finding import Promises
 from pipeline.errors import RecipeError, root_cause
 from pipeline.gate.budget import checked_budget
-from pipeline.gate.places import EVERY
 from pipeline.gate.waivers import read_toml
+from pipeline.places import EVERY
 
 FILE_NAME = "edgepress.toml"
 MAX_SETTINGS_BYTES = 2**16

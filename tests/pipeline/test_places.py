@@ -1,9 +1,13 @@
 """Which device speaks for which target."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.gate.places import place_of, read_places
+from pipeline.places import place_of, read_places
+from pipeline.recipe import read_recipe
+from pipeline.stage import discover
 
 BOTH = ["pixel-8", "raspberry-pi-4"]
 
@@ -41,3 +45,19 @@ def test_a_target_that_is_not_checked_is_told() -> None:
 def test_one_target_is_named_once() -> None:
     with pytest.raises(RecipeError, match="names every target twice"):
         read_places(["host", "qemu"])
+
+
+def test_a_recipes_devices_stand_until_the_command_line_says_otherwise() -> None:
+    from pipeline.api import _devices
+
+    recipe = read_recipe(Path("digits"), stages=tuple(discover())).model_copy(
+        update={"devices": {"pixel-8": "adb:1?cores=6"}}
+    )
+    targets = ("raspberry-pi-4", "pixel-8")
+
+    assert _devices(recipe, [], targets) == {"raspberry-pi-4": None, "pixel-8": "adb:1?cores=6"}
+    assert _devices(recipe, ["raspberry-pi-4=ssh://pi@board?cores=3"], targets) == {
+        "raspberry-pi-4": "ssh://pi@board?cores=3",
+        "pixel-8": "adb:1?cores=6",
+    }
+    assert _devices(recipe, ["qemu"], targets) == dict.fromkeys(targets, "qemu")

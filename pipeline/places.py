@@ -1,4 +1,4 @@
-"""Where each target is measured: `--device [TARGET=]SPEC`, or `device` and `[devices]` of a file of settings.
+"""Where each target is measured: `--device [TARGET=]SPEC`, or `device` and `[devices]` of a recipe or a file of settings.
 
 A board is one device: its figures must not judge two targets, so that with several of them a board names the one that it
 is. What computes by a target's profile (qemu, vela, tflm) stands for whichever target it is given.
@@ -36,7 +36,7 @@ def place_of(places: Mapping[str, str], target: str | None, targets: Sequence[st
         if named != EVERY and named not in targets:
             known = ", ".join(targets) or "none; add it with --target"
             raise RecipeError(
-                f"--device {named}={places[named]} names no target of this check{did_you_mean(named, targets)}; these are: {known}"
+                f"--device {named}={places[named]} names no target here{did_you_mean(named, targets)}; these are: {known}"
             )
     spec = places.get(target, places.get(EVERY)) if target else places.get(EVERY)
     if spec is not None and spec == places.get(EVERY) and len(targets) > 1 and spec.partition(":")[0] not in BY_PROFILE:
