@@ -18,7 +18,7 @@ TFLITE_SCHEMA = 3
 LARGE_METADATA_BYTES = 16 * 1024
 LARGE_METADATA_SHARE = 0.1
 MACHINE = re.compile(
-    r"""(?:/home/|/Users/|/root/|/mnt/|/workspace/|/content/|/tmp/|/var/|/opt/|/usr/|\b[A-Za-z]:\\)[^\s"'<>]{2,}""",
+    r"""(?:/(?:home|Users|root|mnt|workspace|content|tmp|var|opt|usr)/|\b[A-Za-z]:\\)[^\s"'<>]{2,}""",
     re.ASCII,
 )
 

@@ -12,7 +12,8 @@ from pipeline.checks.examine import ROOT
 from pipeline.checks.judgement import judge_file
 from pipeline.errors import ModelError
 from tests.pipeline.checks import fuzz_worker
-from tests.pipeline.checks.corpus import external, float_edges, onnx_with, tflite_with, transposed_pair
+from tests.pipeline.checks.corpus import external, onnx_with, tflite_with, transposed_pair
+from tests.pipeline.checks.tflite_defects import float_edges
 from tests.small_files import write_float_onnx, write_float_tflite, write_onnx, write_tflite
 
 LIMITS = Limits(wall_seconds=500, cpu_seconds=500, memory_mib=2048, output_kib=4096)
