@@ -63,8 +63,8 @@ def check(
         return
     from pipeline.gate.budget import read_budget  # noqa: PLC0415 - this and what follows: only this verb needs them
     from pipeline.gate.formats import renderer  # noqa: PLC0415 - as above
-    from pipeline.places import read_places  # noqa: PLC0415 - as above
     from pipeline.gate.settings import Changes, order_of  # noqa: PLC0415 - as above
+    from pipeline.places import read_places  # noqa: PLC0415 - as above
 
     renderer(form)  # a wrong name is told before anything is measured
     limits, places = read_budget(budget or []), read_places(device or [])
