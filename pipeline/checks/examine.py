@@ -19,6 +19,8 @@ LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mib=4096, file_mib=600, 
 EXAMINER = Path(__file__).parent / "examiner.py"
 ROOT = Path(__file__).parents[2]
 MAX_ANSWER_BYTES = 2**28
+DIED = "the process"
+"""How the error of a file begins that ended the process: no runtime said a word."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _loaded(folder: Path, finished: Finished) -> Loaded | None:
     if text is not None:
         answer = json.loads(text)
         return Loaded(answer["ok"], answer.get("runtime", ""), answer.get("version", ""), answer.get("error", ""))
-    return None if finished.ok else Loaded(ok=False, runtime="", version="", error=f"the process {explain(finished)}")
+    return None if finished.ok else Loaded(ok=False, runtime="", version="", error=f"{DIED} {explain(finished)}")
 
 
 def _graph(path: Path) -> Graph | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.checks.examine import DIED
 from pipeline.checks.finding import Finding, named
 from pipeline.checks.footprint import peak_activation_bytes
 from pipeline.checks.graph import Graph
@@ -23,6 +24,8 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _refused(graph: Graph, error: str) -> Finding:
     """Tell a file that can't be opened from one that LiteRT can't plan before its caller has set the open sizes."""
+    if error.startswith(DIED):
+        return Finding("does-not-load", "error", f"opening it failed: {error}", "")
     if graph.format == "onnx":
         return Finding("does-not-load", "error", f"ONNX Runtime refuses it: {error}", "")
     for name in graph.inputs:

@@ -81,6 +81,8 @@ def _edges(subject: Subject) -> Iterator[Finding]:
     edges = [("input-type", name) for name in graph.inputs] + [("output-type", name) for name in graph.outputs]
     for code, name in edges:
         if graph.tensors[name].dtype == "float32":
-            wanted = f"files for {target.name} have int8 there" if target else "the operators behind it compute in int8"
+            wanted = (
+                f"files for {target.name} have int8 there" if target else "the operators beside it compute in integers"
+            )
             message = f"{code.partition('-')[0]} {named(name)} is float32; {wanted}"
             yield Finding(code, severity, message, name)
