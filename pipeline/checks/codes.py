@@ -48,7 +48,7 @@ CODES: Mapping[str, Code] = {
     ),
     "flex-op": Code(
         "a TensorFlow operator in a TFLite file (Flex)",
-        "it needs the Flex delegate, tens of megabytes of TensorFlow in the application",
+        "it needs the Flex delegate, which brings TensorFlow itself into the application",
         "convert with TFLITE_BUILTINS alone, and replace the operator",
     ),
     "opset-version": Code(
@@ -180,7 +180,7 @@ CODES: Mapping[str, Code] = {
     ),
     "tiny-weight": Code(
         "float weights below the smallest normal float",
-        "some processors compute with such numbers ten times slower",
+        "some processors compute with such numbers much more slowly",
         "set them to zero before the export",
     ),
     "empty-weight": Code(

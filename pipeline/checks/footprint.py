@@ -69,9 +69,9 @@ def _variables(graph: Graph) -> Mapping[str, int]:
     """Return the bytes of each variable, by the handle that it is read or written by."""
     sizes: dict[str, int] = {}
     for node in graph.nodes:
-        value = {"READ_VARIABLE": node.outputs[:1], "ASSIGN_VARIABLE": node.inputs[1:2]}.get(node.op, ())
-        for name in value:
-            sizes[node.inputs[0]] = max(sizes.get(node.inputs[0], 0), _bytes(graph.tensors[name]) or 0)
+        value = {"READ_VARIABLE": node.made, "ASSIGN_VARIABLE": node.read(1)}.get(node.op, "")
+        if value:
+            sizes[node.read(0)] = max(sizes.get(node.read(0), 0), _bytes(graph.tensors[value]) or 0)
     return sizes
 
 

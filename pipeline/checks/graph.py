@@ -80,6 +80,15 @@ class Node:
     graph: int = 0
     attributes: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
+    @property
+    def made(self) -> str:
+        """The first tensor that it writes; "" for an operator that writes none."""
+        return self.outputs[0] if self.outputs else ""
+
+    def read(self, place: int) -> str:
+        """Return the name of its input at a place; "" where it has none there, whatever its kind asks for."""
+        return self.inputs[place] if place < len(self.inputs) else ""
+
     def attribute(self, name: str, default: float = 0) -> float:
         """Return an attribute's number, or the first of its list."""
         return next((values[0] for key, values in self.attributes if key == name and values), default)

@@ -73,8 +73,8 @@ def _graph(model: ModelProto, size_bytes: int, path: Path) -> Graph:
         tensors[name] = Tensor(name, dtype, None, _of(scales, name), constant=False, size_bytes=0)
     inputs = tuple(value.name for value in proto.input if value.name not in constants)
     outputs = tuple(value.name for value in proto.output)
-    for name in (name for name in outputs if name not in tensors):
-        raise ValueError(f"nothing makes output {name[:60]!r}")
+    for name in (name for name in (*inputs, *outputs) if name not in tensors):
+        raise ValueError(f"an input or output that nothing makes: {name[:60]!r}")
     kept = frozenset(value.name for graph in graphs[1:] for value in graph.output)
     about = about_onnx(model, list(constants.values()))
     graph = Graph(path, "onnx", size_bytes, nodes, tensors, inputs, outputs, kept, about)
@@ -208,6 +208,8 @@ def _values(constant: TensorProto, known: dict[int, tuple[float, ...]]) -> tuple
         raise ValueError(f"scale {constant.name[:60]!r} lies in another file")
     if id(constant) not in known:
         known[id(constant)] = tuple(float(value) for value in numpy_helper.to_array(constant).ravel())
+    if not known[id(constant)]:
+        raise ValueError(f"scale {constant.name[:60]!r} is empty")
     return known[id(constant)]
 
 

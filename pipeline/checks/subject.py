@@ -113,13 +113,13 @@ def _computes_in_integers(graph: Graph, node: Node) -> bool:
     """Whether an operator with weights takes an activation that was quantised before the file was written."""
     if node.op in ("QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd"):
         return True
-    if node.op not in WEIGHTED or not node.inputs:
+    if node.op not in WEIGHTED:
         return False
     index = 2 if node.op == "TRANSPOSE_CONV" and len(node.inputs) > 2 else 0
     if graph.format == "tflite":
-        tensor = graph.tensors[node.inputs[index]]
-        return tensor.dtype in INTEGERS and tensor.quantization is not None
-    return _behind_dequantize(graph, node.inputs[0])
+        tensor = graph.tensors.get(node.read(index))
+        return tensor is not None and tensor.dtype in INTEGERS and tensor.quantization is not None
+    return _behind_dequantize(graph, node.read(0))
 
 
 def _behind_dequantize(graph: Graph, name: str) -> bool:

@@ -99,6 +99,8 @@ def _graph(model: Any, content: bytes, path: Path) -> Graph:
         )
     if not nodes:
         raise ValueError("it holds no operator")
+    if any("" in names for names in edges[0]):
+        raise ValueError("an input or output that is no tensor")
     (inputs, outputs), nested = edges[0], edges[1:]
     kept = frozenset(name for ins, outs in nested for name in (*ins, *outs))
     about = about_tflite(model, constants.external, len(content), spend=allowance.spend_tables)

@@ -66,7 +66,7 @@ def _custom(subject: Subject) -> Iterator[Finding]:
         seen.add(node.op)
         here = loaded is not None and loaded.ok and not subject.small
         severity: Severity = "note" if here else "error"
-        where = node.outputs[0] if node.outputs else ""
+        where = node.made
         if graph.format == "tflite" and node.op.startswith(FLEX):
             yield Finding("flex-op", severity, f"{named(node.op)} is an operator of TensorFlow, not of TFLite", where)
         else:
@@ -89,7 +89,7 @@ def _placed(subject: Subject, table: OperatorTable) -> Iterator[Finding]:
     """Find operators that fall off the fast path or off the runtime, all of one kind and type in one finding."""
     for (op, placement, dtype), places in _kinds(subject, table).items():
         nodes = [subject.graph.nodes[place] for place in places]
-        where = nodes[0].outputs[0] if nodes[0].outputs else ""
+        where = nodes[0].made
         what = f"{op}{f' x{len(nodes)}' if len(nodes) > 1 else ''}{f' on {dtype}' if dtype else ''}"
         if placement == "runs":
             yield _fallen(subject, table, what=what, where=where, places=places)
@@ -136,7 +136,7 @@ def _folded(graph: Graph, node: Node) -> bool:
 
 def placed(graph: Graph, node: Node, table: OperatorTable) -> tuple[Placement, str]:
     """Return how a runtime runs an operator, and the type of data that says so ("" where the file doesn't tell)."""
-    names = [node.inputs[place] for place in DATA.get(node.op, (0,)) if place < len(node.inputs)]
+    names = [node.read(place) for place in DATA.get(node.op, (0,))]
     types = [dtype for name in names if name and (dtype := graph.tensors[name].dtype) != UNKNOWN]
     if not types:
         return table.accepts(node.op, ()), ""
@@ -152,9 +152,9 @@ def _open_sizes(graph: Graph) -> Iterator[Finding]:
 
 
 def _training(graph: Graph, node: Node) -> Iterator[Finding]:
-    where = node.outputs[0] if node.outputs else ""
+    where = node.made
     if node.op == "Dropout":
-        mode = graph.tensors.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        mode = graph.tensors.get(node.read(2))
         active = mode is not None and mode.values is not None and any(mode.values)
         message = "Dropout that is switched on" if active else "Dropout that does nothing outside of training"
         yield Finding("training-node", "error" if active else "note", message, where)

@@ -56,7 +56,7 @@ def _shapes(graph: Graph, promises: Promises) -> Iterator[Finding]:
 def _float_operators(graph: Graph, promises: Promises) -> Iterator[Finding]:
     severity: Severity = "error" if promises.int8 == "all" else "warning"
     for node in float_operators(graph):
-        where = node.outputs[0] if node.outputs else ""
+        where = node.made
         if node.op in WEIGHTED and _dequantised(graph, node):
             yield Finding("not-fused", severity, f"{node.op} runs in float between quantised tensors", where)
         else:

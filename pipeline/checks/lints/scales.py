@@ -74,13 +74,13 @@ def _of(scales: tuple[float, ...], bad: list[float]) -> str:
 
 
 def _fixed(graph: Graph, node: Node) -> Iterator[Finding]:
-    found = _kept(graph, node.outputs[0]) if node.op in FIXED and node.outputs else None
-    if found is None or graph.tensors[node.outputs[0]].dtype != "int8":
+    found = _kept(graph, node.made) if node.op in FIXED else None
+    if found is None or graph.tensors[node.made].dtype != "int8":
         return
     wanted = FIXED[node.op]
     if not _same(found, wanted):
         message = f"{node.op} has {_told(found)}; int8 ones have {_told(wanted)}"
-        yield Finding("fixed-scale", "error", message, node.outputs[0])
+        yield Finding("fixed-scale", "error", message, node.made)
 
 
 def _changed(graph: Graph, node: Node) -> Iterator[Finding]:
@@ -97,14 +97,14 @@ def _changed(graph: Graph, node: Node) -> Iterator[Finding]:
 
 def _pair(graph: Graph, node: Node) -> Iterator[Finding]:
     """Find a DequantizeLinear that undoes its QuantizeLinear by other numbers."""
-    quantize = graph.producers.get(node.inputs[0]) if node.inputs else None
+    quantize = graph.producers.get(node.read(0))
     if quantize is None or quantize.op != "QuantizeLinear" or quantize.graph != node.graph:
         return
     for one, other in zip(quantize.inputs[1:3], node.inputs[1:3], strict=False):
         ours, theirs = (graph.tensors[name].content if name in graph.tensors else None for name in (one, other))
         if ours and theirs and (ours.count, ours.low, ours.high) != (theirs.count, theirs.low, theirs.high):
             message = f"QuantizeLinear takes {named(one)} ({ours.low:.6g}), DequantizeLinear {named(other)} ({theirs.low:.6g})"
-            yield Finding("scale-changes", "error", message, node.outputs[0])
+            yield Finding("scale-changes", "error", message, node.made)
 
 
 def _bias(graph: Graph, node: Node) -> Iterator[Finding]:

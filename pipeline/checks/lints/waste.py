@@ -37,7 +37,7 @@ def transposes(graph: Graph) -> Iterator[Finding]:
     """
     edges = {*graph.inputs, *graph.outputs}
     for node in graph.nodes if graph.format == "tflite" else ():
-        if node.op == "TRANSPOSE" and _layout(graph, node) and not edges & {node.inputs[0], *node.outputs}:
+        if node.op == "TRANSPOSE" and _layout(graph, node) and not edges & {node.read(0), *node.outputs}:
             users = {user.op for name in node.outputs for user in graph.users.get(name, ())}
             flattens = users == {"RESHAPE"}
             what = (
@@ -46,14 +46,14 @@ def transposes(graph: Graph) -> Iterator[Finding]:
                 else "from one layout to the other"
             )
             severity: Severity = "note" if flattens else "warning"
-            yield Finding("stray-transpose", severity, f"TRANSPOSE between two operators, {what}", node.outputs[0])
+            yield Finding("stray-transpose", severity, f"TRANSPOSE between two operators, {what}", node.made)
 
 
 def _layout(graph: Graph, node: Node) -> bool:
     if node.op == "Transpose":
         return next((values for name, values in node.attributes if name == "perm"), ()) in LAYOUTS
-    order = graph.tensors[node.inputs[1]].values if len(node.inputs) > 1 and node.inputs[1] else None
-    return order in LAYOUTS
+    order = graph.tensors.get(node.read(1))
+    return order is not None and order.values in LAYOUTS
 
 
 def _pairs(subject: Subject) -> Iterator[Finding]:
@@ -67,8 +67,8 @@ def _pairs(subject: Subject) -> Iterator[Finding]:
         if back is not None:
             paid = bool(left & {*node.outputs, *back.outputs})
             how = "" if paid else "; ONNX Runtime removes both, others run them"
-            message = f"Transpose to the other layout, and back at {named(back.outputs[0])}{how}"
-            yield Finding("stray-transpose", "warning" if paid else "note", message, node.outputs[0])
+            message = f"Transpose to the other layout, and back at {named(back.made)}{how}"
+            yield Finding("stray-transpose", "warning" if paid else "note", message, node.made)
 
 
 def _followed(graph: Graph, node: Node) -> Node | None:
@@ -76,8 +76,8 @@ def _followed(graph: Graph, node: Node) -> Node | None:
     order = next(values for name, values in node.attributes if name == "perm")
     at = node
     for _ in range(LONGEST_CHAIN):
-        users = graph.users.get(at.outputs[0], ())
-        if len(users) != 1 or not users[0].outputs or at.outputs[0] in graph.outputs:
+        users = graph.users.get(at.made, ())
+        if len(users) != 1 or at.made in graph.outputs:
             return None
         at = users[0]
         if at.op == "Transpose":
@@ -120,7 +120,7 @@ def _unused_operators(graph: Graph) -> Iterator[Finding]:
     for node in graph.nodes:
         acts = node.op in ACTS or node.op == "Constant" or not node.outputs or node.graph
         if not acts and not needed & set(node.outputs):
-            yield Finding("unused-op", severity, f"nobody reads what {node.op} gives", node.outputs[0])
+            yield Finding("unused-op", severity, f"nobody reads what {node.op} gives", node.made)
 
 
 def _weight(wasted: int, graph: Graph) -> Severity:

@@ -90,12 +90,12 @@ def _shared_zero_points(graph: Graph) -> Iterator[Finding]:
     """Find zero points that ONNX Runtime would have to replace twice when it turns signed weights into unsigned ones."""
     users: dict[str, list[str]] = {}
     for node in graph.nodes:
-        if node.op == "DequantizeLinear" and len(node.inputs) > 2:
-            name, _ = stored_as(graph, node.inputs[0])
+        if node.op == "DequantizeLinear" and node.read(2):
+            name, _ = stored_as(graph, node.read(0))
             if name in graph.tensors and graph.tensors[name].constant:
-                users.setdefault(node.inputs[2], []).append(name)
+                users.setdefault(node.read(2), []).append(name)
     for zero_point, names in users.items():
-        if zero_point and graph.tensors[zero_point].dtype == "int8" and len(set(names)) > 1:
+        if graph.tensors[zero_point].dtype == "int8" and len(set(names)) > 1:
             yield Finding("shared-zero", "warning", f"{len(set(names))} weights share one zero point", zero_point)
 
 
@@ -131,12 +131,12 @@ def _saturating(subject: Subject) -> Iterator[Finding]:
             continue
         if max(-tensor.content.low, tensor.content.high) > SEVEN_BITS:
             message = f"{node.op} multiplies uint8 activations with 8-bit signed weights; {target.name} has no VNNI"
-            yield Finding("saturates", "warning", message, node.outputs[0])
+            yield Finding("saturates", "warning", message, node.made)
 
 
 def _unsigned_input(graph: Graph, node: Node) -> bool:
-    producer = graph.producers.get(node.inputs[0])
-    name = producer.inputs[0] if producer is not None and producer.op == "DequantizeLinear" else node.inputs[0]
+    producer = graph.producers.get(node.read(0))
+    name = producer.read(0) if producer is not None and producer.op == "DequantizeLinear" else node.read(0)
     return name in graph.tensors and graph.tensors[name].dtype == "uint8"
 
 

@@ -70,12 +70,20 @@ def _edit_onnx(path: Path, edit: Callable[[onnx.ModelProto], None]) -> Path:
 
 
 def edit_tflite(path: Path, edit: Callable[[Any], None]) -> Path:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    model = unpacked(path.read_bytes())
     edit(model)
+    path.write_bytes(packed(model))
+    return path
+
+
+def unpacked(content: bytes) -> Any:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-    return path
+    return bytes(builder.Output())
 
 
 def nothing(_: Any) -> None:

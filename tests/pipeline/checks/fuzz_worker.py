@@ -8,7 +8,6 @@ Whatever isn't a Graph or a ModelError ends the process, and the line before it 
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -17,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
+CHANCES = (0.05, 0.6, 0.15, 0.1, 0.1)
+"""Of a cut, a bit, a length, a repeat, zeros: gentle enough that a third of the files are still read."""
 LENGTHS = (0, 1, 127, 128, 255, 2**15, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
-    """Return the content with one to four mutations."""
+    """Return the content with one to three mutations."""
     broken = bytearray(content)
-    for _ in range(random.integers(1, 5)):
-        kind, at = random.integers(0, 5), int(random.integers(0, max(len(broken), 1)))
+    for _ in range(random.integers(1, 4)):
+        kind, at = random.choice(5, p=CHANCES), int(random.integers(0, max(len(broken), 1)))
         if kind == 0:
             broken = broken[: max(at, 1)]
         elif kind == 1:
@@ -80,8 +81,13 @@ def main(root: str, folder: str, seed: str, count: str) -> None:
             started = time.process_time()
             outcomes[outcome(path)] += 1
             slowest = max(slowest, time.process_time() - started) if number else 0.0  # the first one imports
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"outcomes": outcomes, "slowest_seconds": round(slowest, 3), "peak_mib": round(peak_mib)}))
+    print(json.dumps({"outcomes": outcomes, "slowest_seconds": round(slowest, 3), "peak_mib": peak_mib()}))
+
+
+def peak_mib() -> int:
+    """Return the most memory that this program held; getrusage counts what its parent held before the exec."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Mutated model files are judged or refused in one line; none crashes the judge, hangs it or fills its memory."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from devices.sandbox import Limits, explain, run_python
@@ -12,7 +14,7 @@ from pipeline.checks.examine import ROOT
 from pipeline.checks.judgement import judge_file
 from pipeline.errors import ModelError
 from tests.pipeline.checks import fuzz_worker
-from tests.pipeline.checks.corpus import external, onnx_with, tflite_with, transposed_pair
+from tests.pipeline.checks.corpus import external, onnx_with, packed, tflite_with, transposed_pair, unpacked
 from tests.pipeline.checks.tflite_defects import float_edges
 from tests.small_files import write_float_onnx, write_float_tflite, write_onnx, write_tflite
 
@@ -82,6 +84,49 @@ def test_four_hundred_mutated_files_are_judged_or_refused(sound: Path) -> None:
 def test_mutated_files_go_through_the_whole_way(sound: Path, tmp_path: Path) -> None:
     assert "refused" in (found := through_the_process(sound, tmp_path, seed=2, count=10))
     assert found <= {"refused", "judged onnx", "judged tflite"}
+
+
+def without_names(onnx_model: onnx.ModelProto) -> Iterator[bytes]:
+    """Yield a model once for each input and output of a node that can be blanked, left out, or doubled."""
+    for node in onnx_model.graph.node:
+        for names in (node.input, node.output):
+            kept = list(names)
+            for changed in ([], *_changed(kept)):
+                names[:] = changed
+                yield onnx_model.SerializeToString()
+            names[:] = kept
+
+
+def without_tensors(model: Any) -> Iterator[bytes]:
+    """Yield a TFLite model as `without_names` does; -1 is the tensor that isn't there."""
+    for operator in model.subgraphs[0].operators:
+        for field in ("inputs", "outputs"):
+            kept = list(getattr(operator, field))
+            for changed in ([], *_changed(kept)):
+                setattr(operator, field, [-1 if index == "" else index for index in changed])
+                yield packed(model)
+            setattr(operator, field, kept)
+
+
+def _changed(kept: list[Any]) -> Iterator[list[Any]]:
+    for place in range(len(kept)):
+        yield [*kept[:place], "", *kept[place + 1 :]]
+        yield [*kept[:place], *kept[place + 1 :]]
+        yield [*kept[: place + 1], *kept[place:]]
+
+
+def test_operators_that_lack_what_their_kind_has_are_judged_or_refused(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    outcomes = set()
+    for content in [file.read_bytes() for file in sorted(sound.iterdir())]:
+        tflite = content[4:8] == b"TFL3"
+        models = without_tensors(unpacked(content)) if tflite else without_names(onnx.load_model_from_string(content))
+        for changed in models:
+            path.write_bytes(changed)
+            outcomes.add(fuzz_worker.outcome(path))
+
+    assert outcomes <= OUTCOMES
+    assert {"onnx judged, with findings", "tflite judged, with findings"} <= outcomes
 
 
 @pytest.mark.slow
