@@ -40,6 +40,9 @@ def efficientnet_b0() -> nn.Module:
     sizes = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
     config = EfficientNetConfig(num_channels=1, image_size=EDGE, num_labels=10, **sizes)
     network: nn.Module = EfficientNetForImageClassification(config)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # the library draws its weights around 0: 1e-30 is left after the last one
     return network
 
 
@@ -129,7 +132,7 @@ def test_a_trained_network_is_quantised_from_data_alone_and_passes_the_gate(
 ) -> None:
     monkeypatch.setenv("EDGEPRESS_STORE", str(tmp_path / "store"))
     task = trained(LargeDigits(build.__name__.replace("_", "-"), build, tmp_path / "weights.safetensors"), tmp_path)
-    settings = {"stages": ["quantize", "export"], "quantize": {"epochs": 0}}
+    settings = {"stages": ["quantize", "export"], "quantize": {"epochs": 0}, "measure": False}
 
     report = compress(task, ["raspberry-pi-4"], tmp_path / "out", settings)["raspberry-pi-4"]
 
