@@ -1,13 +1,19 @@
-"""The promise of the three built-in students, trained: int8 throughout, both files equal, and the program within a step."""
+"""The promise of the three built-in students, trained: int8 throughout, both files equal, and the program within a step.
+
+Both files answer the whole test split once more on an emulated processor without VNNI, and must give the same bits there.
+"""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.api import compress
+from pipeline.checks.answers import open_file
 from pipeline.networks.resnet import resnet8
 from pipeline.task import Teacher
 from pipeline.tasks.digits import Digits
+from tests.pipeline.quantization.test_without_vnni import ANSWER, run_on_haswell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 WITHIN_1_LSB = {"resnet8": 0.99, "mobilenet": 0.98, "dscnn": 0.99}
@@ -45,3 +51,16 @@ def test_torch_onnx_and_tflite_are_one_model(student: str, tmp_path: Path, monke
     assert min(gate.torch_onnx.within_2_lsb, gate.torch_tflite.within_2_lsb) >= 0.999
     assert min(gate.onnx.argmax_agreement or 0, gate.tflite.argmax_agreement or 0) >= 0.998
     assert max(abs(gate.onnx.score - gate.program_score), abs(gate.tflite.score - gate.program_score)) <= 0.001
+    check_on_haswell(tmp_path / "out" / "raspberry-pi-4", tmp_path / "inputs.npy")
+
+
+def check_on_haswell(made: Path, inputs: Path) -> None:
+    test = Digits().data().test
+    pictures = np.stack([test[index][0] for index in range(len(test))])
+    np.save(inputs, pictures)
+    files = [made / "model.onnx", made / "model.tflite"]
+
+    run_on_haswell(ANSWER, inputs, *files)
+
+    for file in files:
+        np.testing.assert_array_equal(np.load(f"{file}.npy"), open_file(file).answer([pictures])[0])
