@@ -1,12 +1,12 @@
 """What `edgepress bench` finds out of one file, or of two that take turns: the record behind its table and its JSON."""
 
-import os
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from devices import QUICK, Device, Request
+from devices.host import cores
 from devices.layer_times import LayerTime
 from devices.statistics import Comparison
 from pipeline.bench import PAIRED, Observations, Quantities, compare, in_words, measure, measure_pair
@@ -152,9 +152,8 @@ def _notes(measured: Quantities, other: Quantities, request: Request, target: Ta
         notes.append("quick: too short to be trusted with a verdict")
     if other and measured[0].model_sha256 == other[0].model_sha256:
         notes.append("both files hold the same bytes")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if measured[0].device == "host" and request.threads > cores:
-        notes.append(f"{request.threads} threads share the {cores} cores that this process may use")
+    if measured[0].device == "host" and request.threads > len(cores()):
+        notes.append(f"{request.threads} threads share the {len(cores())} cores that this process may use")
     if target and measured[0].device == "host":
         notes.append(f"these are figures of this machine, not of {target.name}")
     return notes

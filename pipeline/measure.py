@@ -4,13 +4,13 @@ All files of one device and thread count take turns in one go, so that they can 
 device can't take is left out, and said.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from devices import Device, Measurement, Request, open_device
+from devices.host import cores
 from pipeline.bench import measure as measure_files
 from pipeline.errors import RefusedError
 from pipeline.report.gains import Measured
@@ -68,8 +68,5 @@ def _thread_counts(device: Device, target: Target) -> list[int]:
     """Return one and all cores; a device that says `threaded = False` knows no threads."""
     if not getattr(device, "threaded", True):
         return [1]
-    if device.name == "host":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    else:
-        cores = sum(core.count.value for core in target.cores if core.count)
-    return sorted({1, max(1, cores)})
+    count = len(cores()) if device.name == "host" else sum(core.count.value for core in target.cores if core.count)
+    return sorted({1, max(1, count)})

@@ -5,13 +5,13 @@ ModelError of one line where the bytes are no model at all. The file is parsed a
 so this one imports neither onnx nor a runtime.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifact import file_digest
 from pipeline.checks.examine import examine
 from pipeline.checks.facts import facts_of
 from pipeline.checks.finding import Finding, Promises
@@ -42,7 +42,7 @@ def judge_file(path: Path, target: Target | None = None, promises: Promises | No
     findings = find_all(subject)
     kept = tuple(_bounded(findings))
     facts = facts_of(subject) | {"findings_left_out": len(findings) - len(kept)}
-    return Judgement(path.name, examined.graph.format, _sha256(path), facts, kept)
+    return Judgement(path.name, examined.graph.format, file_digest(path), facts, kept)
 
 
 def _bounded(findings: list[Finding]) -> Iterator[Finding]:
@@ -51,8 +51,3 @@ def _bounded(findings: list[Finding]) -> Iterator[Finding]:
         counts[finding.code] += 1
         if counts[finding.code] <= MOST_OF_A_CODE:
             yield finding
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
