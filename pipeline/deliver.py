@@ -17,13 +17,13 @@ DELIVERED = ("model.onnx", "model.tflite", "report.json", "report.md", "manifest
 
 
 def deliver(report: Report, made: Made, folder: Path) -> None:
-    """Write model.onnx, model.tflite, report.json, report.md and manifest.json into `folder`, each by rename."""
+    """Write DELIVERED, and what the task sends along (`files`), into `folder`, each by rename."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
             draft = Path(name)
             _write(report, made, draft)
-            for file in DELIVERED:
+            for file in (*made.task.files, *DELIVERED):
                 if (draft / file).exists():
                     (draft / file).replace(folder / file)
     except OSError as error:
@@ -35,6 +35,8 @@ def _write(report: Report, made: Made, draft: Path) -> None:
         artifact = made.done[row.model].artifact
         name = f"model.{artifact.kind}"
         shutil.copyfile(artifact.file(name), draft / name)
+    for name, content in made.task.files.items():
+        (draft / name).write_bytes(content)
     (draft / "report.json").write_text(json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (draft / "report.md").write_text(to_markdown(report), encoding="utf-8")
     files = {path.name: file_digest(path) for path in sorted(draft.iterdir())}

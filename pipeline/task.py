@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.artifact import file_digest
+from pipeline.beside import contents_of
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
 from pipeline.reproducible import seeded
@@ -96,6 +97,7 @@ class Task(Protocol):
     #   augment(sample, seed) -> sample           sample is `(input, target)`, seed an int
     #   collate(list of samples) -> batch         default: torch's default_collate
     #   labels: list[str];  preprocessing: dict[str, str]    both travel in the files' metadata
+    #   files() -> dict[str, str | bytes]         what travels beside the files, by name: a tokenizer, a front end
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ class LoadedTask:
     def preprocessing(self) -> Mapping[str, str]:
         """How a raw input becomes the network's, in words that travel in the files' metadata."""
         return dict(getattr(self.raw, "preprocessing", {}))
+
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """What travels beside the exported files, by name; nothing where the task has no `files`."""
+        found = self._ask("files", self.raw.files) if hasattr(self.raw, "files") else {}
+        return contents_of(found, self.name)
 
     @property
     def splits(self) -> Splits:
@@ -222,7 +230,7 @@ class LoadedTask:
         """Try the student, and the loss where there are labels, on two samples, once: a mistake shows before the work begins."""
         if self.cache.setdefault("rehearsed", "no") == "yes":
             return
-        split = self.splits.train
+        split, _ = self.splits.train, self.files
         samples = [self.sample(split, "train", index % len(split)) for index in range(2)]
         student, arguments = self.student().eval(), self.example()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
