@@ -12,9 +12,11 @@ Letters: N texts, T tokens, D = 384, H = 12 heads.
 """
 
 import math
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -143,3 +145,33 @@ class SentenceClassifier(nn.Module):
 
 def _output(width: int) -> nn.ModuleDict:
     return nn.ModuleDict({"dense": nn.Linear(width, WIDTH), "LayerNorm": nn.LayerNorm(WIDTH, eps=EPSILON)})
+
+
+def start_from_its_words(network: nn.Module) -> nn.Module:
+    """Give a fresh network that reads MiniLM's ids MiniLM's word embeddings, cut to its width; return it.
+
+    Zhao et al. 2019, "Extreme Language Model Compression with Optimal Subwords and Shared Projections"
+    (https://arxiv.org/abs/1909.11687), learn the projection; here it is the principal components, at the spread that the
+    network's own table had. A word that the data hold twice is then no stranger.
+    """
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Embedding) and module.num_embeddings == VOCABULARY:
+                spread = round(float(module.weight.double().std()), 3)
+                module.weight.copy_(_principal_words(module.embedding_dim) * spread)
+    return network
+
+
+@cache
+def _principal_words(width: int) -> Tensor:
+    """Return each word's first principal components [VOCABULARY, width], of standard deviation 1 over all.
+
+    In double precision, signs fixed, rounded: so that the same numbers come out whatever the number of threads.
+    """
+    words = load_file(minilm_file("model.safetensors"))["embeddings.word_embeddings.weight"].double().numpy()
+    words -= words.mean(0)
+    _, directions = np.linalg.eigh(words.T @ words)
+    strongest = directions[:, ::-1][:, :width]
+    strongest = strongest * np.sign(strongest[np.abs(strongest).argmax(0), np.arange(width)])
+    components = words @ strongest
+    return torch.from_numpy((components / components.std()).round(3).astype(np.float32))

@@ -1,16 +1,19 @@
 """MiniLM: the sentence encoder as its makers published it, and what is trained on top of it."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import MissingExtraError, TaskError
 from pipeline.tasks import text_minilm
-from pipeline.tasks.text_minilm import SentenceClassifier, SentenceEncoder, minilm_file
+from pipeline.tasks.text_minilm import SentenceClassifier, SentenceEncoder, minilm_file, start_from_its_words
 from pipeline.tasks.text_tokens import encode
 
 TEXTS = ["A cat sits on the mat.", "A kitten is lying on a rug.", "The stock market fell sharply today."]
@@ -65,6 +68,38 @@ def test_only_the_last_layers_and_the_head_are_trained() -> None:
 
     assert {name.split(".")[0] for name in trained} == {"encoder", "head"}
     assert all(name.startswith(("encoder.encoder.layer.1.", "head.")) for name in trained)
+
+
+def test_a_small_network_starts_with_words_that_lie_as_minilms_do() -> None:
+    words, places = nn.Embedding(30522, 64), nn.Embedding(16, 64)
+    before = places.weight.clone()
+    start_from_its_words(nn.Sequential(words, places))
+    table = words.weight.detach()
+    ids, _ = encode(["good great table"], length=8)
+    good, great, chair = table[ids[0][1:4]]
+
+    assert torch.cosine_similarity(good, great, dim=0) > torch.cosine_similarity(good, chair, dim=0) + 0.2
+    assert table.std().item() == pytest.approx(1, abs=0.02)  # as nn.Embedding draws its own
+    assert torch.equal(places.weight, before)
+
+
+def test_the_words_are_the_same_numbers_with_one_thread_and_with_two() -> None:
+    code = (
+        "import torch, hashlib; from pipeline.tasks.text_minilm import _principal_words as words; "
+        "print(hashlib.sha256(words(32).numpy().tobytes()).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+
+    assert len(found) == 1
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
