@@ -6,7 +6,7 @@ ONNX files are judged by what ONNX Runtime makes of them: a Q/DQ pair around an 
 from collections.abc import Iterator
 
 from pipeline.checks.finding import Finding, Promises, Severity, named
-from pipeline.checks.graph import Graph, Node
+from pipeline.checks.graph import Graph, Node, Tensor
 from pipeline.checks.operators import WEIGHTED, float_operators
 from pipeline.checks.subject import Subject
 
@@ -36,9 +36,14 @@ def _types(graph: Graph, promises: Promises) -> Iterator[Finding]:
     promised += [("output-type", name, promises.output_type) for name in graph.outputs]
     for code, name, wanted in promised:
         found = graph.tensors[name].dtype
-        if wanted is not None and found != wanted:
+        if wanted is not None and found != wanted and not _names_things(graph.tensors[name]):
             message = f"{code.partition('-')[0]} {named(name)} is {found}, promised was {wanted}"
             yield Finding(code, "error", message, name, fix="export it with that type")
+
+
+def _names_things(tensor: Tensor) -> bool:
+    """Tell whether a tensor holds ids or truths, which no format of numbers is promised for."""
+    return tensor.quantization is None and tensor.dtype in ("int32", "int64", "bool")
 
 
 def _shapes(graph: Graph, promises: Promises) -> Iterator[Finding]:

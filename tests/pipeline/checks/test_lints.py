@@ -65,6 +65,21 @@ def test_a_float_file_that_promised_nothing_has_no_finding(tmp_path: Path) -> No
     assert codes(write_float_onnx(tmp_path / "m.onnx"), Promises()) == []
 
 
+@pytest.mark.parametrize(("dtype", "expected"), [("int64", []), ("int32", []), ("float16", ["input-type"])])
+def test_ids_keep_their_type_whatever_was_promised_of_numbers(tmp_path: Path, dtype: str, expected: list[str]) -> None:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    ids = onnx.helper.make_tensor_value_info("ids", kind, [1, 3])
+    output = onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 3])
+    nodes = [onnx.helper.make_node("Cast", ["ids"], ["output"], to=onnx.TensorProto.FLOAT)]
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "main", [ids], [output]), opset_imports=opset, ir_version=10
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+
+    assert codes(tmp_path / "m.onnx", Promises(int8="none", input_type="float32", output_type="float32")) == expected
+
+
 def test_a_mean_that_onnx_runtime_has_no_int8_kernel_for_is_float(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx", pool="ReduceMean")
 
