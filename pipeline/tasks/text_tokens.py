@@ -7,7 +7,7 @@ the `tokenizers` library reads in any of its languages.
 Letters: N texts, T tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -79,7 +79,7 @@ def drop_words(tokens: Tokens, seed: int, *, share: float) -> Tokens:
     return altered, (np.arange(len(ids)) < len(left) + 2).astype(mask.dtype)
 
 
-def preprocessing(length: int) -> Mapping[str, str]:
+def preprocessing(length: int) -> dict[str, str]:
     """Return what a caller must know to make a network's inputs out of a text; it travels in the files' metadata."""
     ids = {f"{name}_id": str(number) for name, number in _special().items()}
     return {"tokenizer": FILE, "length": str(length), **ids, "inputs": "ids, then mask: 1 for a token, 0 for padding"}
