@@ -27,14 +27,12 @@ class PtqConfig(StageConfig):
 class _Reader:
     """Feeds one sample at a time, as ONNX Runtime's calibration asks for."""
 
-    def __init__(self, name: str, samples: Iterator[np.ndarray]) -> None:
-        self.name = name
+    def __init__(self, samples: Iterator[dict[str, np.ndarray]]) -> None:
         self.samples = samples
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next sample by input name, or None after the last."""
-        sample = next(self.samples, None)
-        return None if sample is None else {self.name: sample}
+        """Return the next sample's inputs by name, or None after the last."""
+        return next(self.samples, None)
 
 
 def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> Facts:
@@ -49,13 +47,13 @@ def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> 
     return dict(inputs["model"].facts)
 
 
-def calibration_samples(model: Path, context: Context, count: int) -> Iterator[np.ndarray]:
-    """Yield inputs of the training split, one at a time, as the file takes them: arrays [1, ...]."""
-    port = open_file(model).inputs[0]
+def calibration_samples(model: Path, context: Context, count: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield samples of the training split, one at a time, as the file takes them: arrays [1, ...] by the input's name."""
+    ports = open_file(model).inputs
     for batch in split_batches(context.task, "train", batch_size=1):
         if int(batch.index[0]) >= count:
             return
-        yield port.takes(batch.inputs[0].numpy())
+        yield {port.name: port.takes(value.numpy()) for port, value in zip(ports, batch.inputs, strict=True)}
 
 
 def _prepare(source: Path, prepared: Path) -> None:
@@ -65,14 +63,12 @@ def _prepare(source: Path, prepared: Path) -> None:
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
 
 
-def _quantise(prepared: Path, target: Path, samples: Iterator[np.ndarray]) -> None:
-    import onnx  # noqa: PLC0415 - as above
+def _quantise(prepared: Path, target: Path, samples: Iterator[dict[str, np.ndarray]]) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415 - as above
 
-    name = onnx.load(prepared, load_external_data=False).graph.input[0].name
     settings: dict[str, Any] = {"quant_format": QuantFormat.QDQ, "per_channel": True}
     types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(prepared, target.with_suffix(".draft"), _Reader(name, samples), **settings, **types)
+    quantize_static(prepared, target.with_suffix(".draft"), _Reader(samples), **settings, **types)
     shutil.move(target.with_suffix(".draft"), target)
 
 

@@ -16,20 +16,23 @@ def run(inputs: Mapping[str, Artifact], config: PtqConfig, context: Context) -> 
     source = inputs["model"].file("model.tflite")
     with quiet():
         tool = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
-        name = next(iter(_input_names(str(source))))
-        samples = [{name: sample} for sample in calibration_samples(source, context, config.calibration_samples)]
+        known = _signature_names(str(source))
+        samples = [
+            {known[name]: value for name, value in sample.items()}
+            for sample in calibration_samples(source, context, config.calibration_samples)
+        ]
         ranges = tool.calibrate({"serving_default": samples})
         tool.quantize(ranges).export_model(str(context.out / "model.tflite"), overwrite=True)
     context.progress(Progress(done=1, total=1, says={}))
     return dict(inputs["model"].facts)
 
 
-def _input_names(model: str) -> tuple[str, ...]:
-    """Return the input names of a TFLite file's signature."""
+def _signature_names(model: str) -> dict[str, str]:
+    """Return, for each input tensor of a TFLite file, its name in the signature."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - as above
 
     signature = Interpreter(model).get_signature_runner("serving_default")
-    return tuple(signature.get_input_details())
+    return {str(detail["name"]): str(name) for name, detail in signature.get_input_details().items()}
 
 
 STAGE = Stage(
