@@ -9,8 +9,12 @@ Letters: N batch, T tokens, D width, H heads, F feed-forward width, K classes.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HIDDEN = -1e4
-"""Added to the score of a padded token before the softmax, of which it leaves nothing."""
+HIDDEN = -16.0
+"""Added to the score of a padded token before the softmax, which leaves it a ten-millionth of a word's share.
+
+The usual -1e4 would take the whole range of the scores' int8: a step of 40, and all words alike (measured on `tweets`: 0.909 in
+float became 0.860).
+"""
 
 
 class TextEncoder(nn.Module):

@@ -28,8 +28,8 @@ def test_padding_says_nothing() -> None:
         padded, scribbled = network(ids, mask), network(torch.where(mask == 0, 7, ids), mask)
         short = network(ids[:, :7], mask[:, :7])
 
-    assert torch.allclose(padded, scribbled, atol=1e-6)
-    assert torch.allclose(padded, short, atol=1e-6)
+    assert torch.allclose(padded, scribbled, atol=1e-5)  # exp(-16) is a ten-millionth, of each of five places
+    assert torch.allclose(padded, short, atol=1e-5)
 
 
 def test_a_mask_may_be_truths() -> None:
