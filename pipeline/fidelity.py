@@ -1,7 +1,7 @@
 """The fidelity gate: are the torch program, the ONNX file and the TFLite file the same model?
 
-It passes on what a user feels: both files score as the program does, decide as it does, and keep what their lint was
-promised; int8 files also hold the same scales. How often outputs are equal, and by how many steps of the output's scale
+It passes on what a user feels: both files score as the program does, decide as it does where outputs are classes, and keep what
+their lint was promised; int8 files also hold the same scales. How often outputs are equal, and by how many steps of the output's scale
 (LSB) they differ, stands beside it as diagnosis: depth spreads single LSBs, and a large network must not fail for that.
 """
 
@@ -84,10 +84,11 @@ def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
         compare_outputs(onnx, tflite, scale=scale),
     )
     score = task.score(program, targets)
+    decides = _decides(task, program)
     scales = None if "none" in (forms.promises[0].int8, forms.promises[1].int8) else compare_scales(*graphs)
     why = [
-        *_file_failures("ONNX", files[0], pairs[0], score),
-        *_file_failures("TFLite", files[1], pairs[1], score),
+        *_file_failures("ONNX", files[0], pairs[0].argmax_agreement if decides else None, score),
+        *_file_failures("TFLite", files[1], pairs[1].argmax_agreement if decides else None, score),
         *(
             []
             if scales is None or scales.equal
@@ -118,11 +119,22 @@ def _file(graph: Graph, promises: Promises, fused: Graph | None, score: float) -
     return FileVerdict(score=score, float_ops=len(float_ops), findings=tuple(lint(graph, promises, fused=fused)))
 
 
-def _file_failures(name: str, file: FileVerdict, pair: OutputComparison, score: float) -> Iterator[str]:
+def _decides(task: LoadedTask, outputs: np.ndarray) -> bool:
+    """Tell whether the largest of the outputs [N, K, ...] is a decision: with whole numbers as labels, or without any and no own loss.
+
+    The largest of an embedding's numbers means nothing, and a step of rounding makes another one the largest.
+    """
+    labels = task.targets("test")
+    if labels is None:
+        return not hasattr(task.raw, "loss")
+    return bool(np.issubdtype(labels.dtype, np.integer)) and labels.ndim == outputs.ndim - 1
+
+
+def _file_failures(name: str, file: FileVerdict, agreement: float | None, score: float) -> Iterator[str]:
     if abs(file.score - score) > SCORE_TOLERANCE:
         yield f"{name} scores {file.score:.4f}, the program {score:.4f}: more than {SCORE_TOLERANCE} apart"
-    if pair.argmax_agreement is not None and pair.argmax_agreement < LEAST_ARGMAX_AGREEMENT:
-        yield f"{name} decides as the program on {pair.argmax_agreement:.4f} of the samples: less than {LEAST_ARGMAX_AGREEMENT}"
+    if agreement is not None and agreement < LEAST_ARGMAX_AGREEMENT:
+        yield f"{name} decides as the program on {agreement:.4f} of the samples: less than {LEAST_ARGMAX_AGREEMENT}"
     for finding in file.findings:
         if finding.severity == "error":
             yield f"{name} breaks a promise, {finding.code} at {finding.where}: {finding.message}"
