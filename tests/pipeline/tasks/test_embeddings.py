@@ -102,3 +102,13 @@ def test_the_smoke_form_passes_the_gate_in_about_a_minute(tmp_path: Path) -> Non
     assert smoke.report["fidelity"]["passed"]
     assert (smoke.folder / "tokenizer.json").is_file()
     assert smoke.seconds < 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_full_form_ranks_unseen_pairs_much_as_its_teacher_does(tmp_path: Path) -> None:
+    full = run_smoke("embeddings", tmp_path)
+    scores = {row["stage"]: row["score"]["value"] for row in full.report["rows"]}
+
+    assert full.report["fidelity"]["passed"]
+    assert min(scores["int8 onnx"], scores["int8 tflite"]) > 0.65

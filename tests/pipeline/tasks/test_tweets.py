@@ -93,3 +93,13 @@ def test_the_tokenizer_lies_beside_the_files_and_its_ids_in_them(smoke: Smoke) -
     assert said["length"] == str(SMOKE.length) == str(tokenizer["truncation"]["max_length"])
     assert tokenizer["model"]["vocab"]["[PAD]"] == int(said["pad_id"])
     assert json.loads(smoke.metadata["labels"]) == ["negative", "positive"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_full_form_is_better_than_the_student_alone_and_keeps_its_budget(tmp_path: Path) -> None:
+    full = run_smoke("tweets", tmp_path)
+    scores = {row["stage"]: row["score"]["value"] for row in full.report["rows"] + full.report["controls"]}
+
+    assert full.report["fidelity"]["passed"]
+    assert min(scores["int8 onnx"], scores["int8 tflite"]) > scores["student alone"] + 0.02
