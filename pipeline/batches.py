@@ -36,13 +36,15 @@ FOLDS = 10
 class Batch:
     """`inputs` are the network's arguments, `index` [N] int64 says which samples of the split they are.
 
-    `targets` are as the task collates them, or None where nobody labelled them; `view` says how the samples are altered.
+    `targets` are as the task collates them, or None where nobody labelled them; `view` says how the samples are altered,
+    `way` how much of the training is done, 0 to 1.
     """
 
     inputs: tuple[Tensor, ...]
     targets: Any | None
     index: Tensor
     view: int
+    way: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,10 @@ class LoadedTask:
             )
         return sample[0], sample[1]
 
+    def is_labelled(self, name: SplitName) -> bool:
+        """Tell whether a split has targets."""
+        return self.sample(self.splits[name], name, 0)[1] is not None
+
     def targets(self, name: SplitName) -> np.ndarray | None:
         """Return a split's targets [N, ...], or None where it has none."""
         split = self.splits[name]

@@ -158,10 +158,15 @@ def _judged(loop: "_Loop", judge: Evaluate, checkpoint: Path) -> Evaluation:
         raise
 
 
+def way_done(step: int, total: int, *, span: tuple[float, float] = (0.0, 1.0)) -> float:
+    """Return how much of the whole way is done at a step of a training that covers `span` of it, 0 to 1."""
+    begin, end = span
+    return begin + (end - begin) * step / max(1, total - 1)
+
+
 def learning_rate(step: int, total: int, config: TrainingConfig, *, span: tuple[float, float] = (0.0, 1.0)) -> float:
     """Return the rate of a step: `learning_rate` times the schedule at that share of the way."""
-    begin, end = span
-    way = begin + (end - begin) * step / max(1, total - 1)
+    way = way_done(step, total, span=span)
     if config.schedule == "constant":
         return config.learning_rate
     first, last = (FIRST_RATE, LAST_RATE) if config.schedule == "one_cycle" else (0.0, 0.0)
@@ -231,7 +236,8 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.fabric.device
-        batch = replace(batch, inputs=on_device(batch.inputs, device), targets=on_device(batch.targets, device))
+        inputs, targets = (on_device(part, device) for part in (batch.inputs, batch.targets))
+        batch = replace(batch, inputs=inputs, targets=targets, way=way_done(self.step, self.total, span=self.span))
         with determinism_explained(self.stage):
             outputs = one_or_all(as_arguments(self.forward(*batch.inputs)))
             with self.fabric.autocast():

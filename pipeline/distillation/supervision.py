@@ -1,9 +1,10 @@
 """Supervision: from a stage's inputs to the loss of a batch, the same in every stage that trains.
 
-    (1 - soft_weight) * task's loss  +  soft_weight * loss against the teachers' outputs  +  hint_weight * hints
+    (1 - soft_weight) * task's loss  +  soft_weight * Σ losses against the teachers' outputs  +  Σ losses between layers
 
-What the teachers say comes from their recorded outputs, computed once; a teacher itself runs along only for hints. Without
-teachers the task's loss is all. Without labels the teachers' outputs are all, and they judge the validation split as well.
+What the teachers say comes from their recorded outputs, computed once; a teacher itself runs along only where its layers are
+looked at. Without teachers the task's loss is all. Without labels the teachers' outputs are all, and they judge the validation
+split as well.
 
 Inputs by name: "teacher_outputs:NAME" of the training split, "teacher_validation:NAME", "teacher:NAME" the network.
 """
@@ -14,18 +15,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.artifact import Artifact
 from pipeline.batches import Batch, Evaluation, answer, on_device, split_batches, views_of
-from pipeline.distillation.losses import OutputLoss, discover, mixed
-from pipeline.distillation.teachers import LiveHints, Recorded, read_recorded
-from pipeline.errors import RecipeError, TaskError, did_you_mean
+from pipeline.distillation.compare import SoftLoss, answers_of, choose, labels_of
+from pipeline.distillation.features import Pair
+from pipeline.distillation.live import LiveTeachers
+from pipeline.distillation.schedule import Scheduled, at, smallest
+from pipeline.distillation.teachers import Recorded, read_recorded, temperatures
+from pipeline.distillation.weighting import BY_LABEL, CALIBRATED, Rule, Weighting, given_weights
+from pipeline.errors import RecipeError, TaskError
 from pipeline.stage import Context, StageConfig
-from pipeline.task import LoadedTask, SplitName, as_arguments
+from pipeline.task import LoadedTask
 
 OUTPUTS, VALIDATION, NETWORK = "teacher_outputs", "teacher_validation", "teacher"
 TAKES = (f"{OUTPUTS}*", f"{VALIDATION}*", f"{NETWORK}*")
@@ -35,15 +39,19 @@ TAKES = (f"{OUTPUTS}*", f"{VALIDATION}*", f"{NETWORK}*")
 class SupervisionConfig(StageConfig):
     """How teachers are heard.
 
-    `soft_loss` is one of `pipeline.distillation.losses`, or "auto": soft targets for classes, mean square for the rest.
-    `hint_layers` are pairs [student's layer, teacher's layer]; without any they are matched by shape and depth.
+    `teachers` are the names of those that speak, all where it is empty. `soft_weight` and `temperature` are numbers, or a first and a
+    last one. `losses` are weights by name, of `pipeline.distillation.losses` and `pipeline.distillation.seen`; without one of the
+    former the one that fits the answers stands for them at 1. `layers` are pairs [student's layer, teacher's layer] by the loss's
+    name; without any they are matched. `weighting` is a rule of `pipeline.distillation.weighting`, `teacher_weights` are those of "fixed".
     """
 
-    soft_weight: float = Field(default=0.9, ge=0, le=1)
-    temperature: float = Field(default=4.0, gt=0)
-    soft_loss: str = "auto"
-    hint_weight: float = Field(default=0.0, ge=0)
-    hint_layers: tuple[tuple[str, str], ...] = ()
+    teachers: tuple[str, ...] = ()
+    soft_weight: Scheduled = Field(default=0.9)
+    temperature: Scheduled = Field(default=4.0)
+    losses: dict[str, float] = Field(default={})
+    layers: dict[str, tuple[Pair, ...]] = Field(default={})
+    weighting: Rule = "mean"
+    teacher_weights: dict[str, float] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,15 @@ class Supervision(AbstractContextManager["Supervision"]):
     """
 
     loss: Callable[[Any, Batch], Tensor]
-    extra: LiveHints | None = None
+    extra: nn.Module | None = None
     evaluate: Callable[[nn.Module], Evaluation] | None = None
+    live: LiveTeachers | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.extra is not None:
-            self.extra.close()
+        if self.live is not None:
+            self.live.close()
 
 
 def supervise(
@@ -82,40 +91,23 @@ def supervise(
     if not heard:
         _require_labels(task)
         return Supervision(loss=lambda output, batch: task.loss(output, batch.targets))
+    _check(config)
     seed = context.seed if hasattr(task.raw, "augment") else None
     recorded = read_recorded(heard, views=views_of(task, views), seed=seed, samples=len(task.splits.train))
-    soft = _SoftLoss(_chosen(config, task, recorded), config.temperature)
-    hints = None
-    if config.hint_weight:
-        networks = {name: load(artifact, task) for name, artifact in _named(inputs, NETWORK).items()}
-        if not networks:
-            raise TaskError(
-                "hint_weight is above 0, but no teacher's network was given; only a network shows its layers"
-            )
-        hints = LiveHints(student, networks, config.hint_layers, example=task.example(), seed=context.seed)
-    judge = None if _is_labelled(task, "validation") else _judge(_named(inputs, VALIDATION), soft, task)
-    return Supervision(loss=_MixedLoss(task, recorded, soft, config, hints), extra=hints, evaluate=judge)
-
-
-@dataclass(frozen=True)
-class _SoftLoss:
-    """The loss against teachers' outputs, over all outputs that both have."""
-
-    measure: OutputLoss
-    temperature: float
-
-    def __call__(self, output: Any, teachers: list[Tensor]) -> Tensor:
-        outputs = as_arguments(output)
-        if [tuple(mine.shape) for mine in outputs] != [tuple(theirs.shape[1:]) for theirs in teachers]:
-            raise TaskError(
-                f"the student answers a batch with {[list(mine.shape) for mine in outputs]}, its teachers with "
-                f"{[list(theirs.shape[1:]) for theirs in teachers]}; give networks whose outputs have one shape"
-            )
-        losses = [
-            self.measure(mine, theirs, weights=_equal(theirs), temperature=self.temperature)
-            for mine, theirs in zip(outputs, teachers, strict=True)
-        ]
-        return torch.stack(losses).sum()
+    kinds = answers_of(task, recorded)
+    chosen = choose(config.losses, kinds)
+    validation = _validation(inputs, task)
+    weighting = _weighting(config, task, recorded, validation, kinds)
+    soft = SoftLoss(chosen.outputs, weighting)
+    live = _live(student, inputs, config, chosen.seen, context=context, load=load)
+    judge = None if task.is_labelled("validation") else _judge(validation, soft, config, task)
+    extra = nn.ModuleDict({name: part for name, part in (("live", live), ("weighting", weighting)) if part is not None})
+    return Supervision(
+        loss=_MixedLoss(task, recorded, soft, config, live),
+        extra=extra if any(True for _ in extra.parameters()) else None,
+        evaluate=judge,
+        live=live,
+    )
 
 
 @dataclass(frozen=True)
@@ -124,63 +116,108 @@ class _MixedLoss:
 
     task: LoadedTask
     recorded: Recorded
-    soft: _SoftLoss
+    soft: SoftLoss
     config: SupervisionConfig
-    hints: LiveHints | None
+    live: LiveTeachers | None
 
     def __call__(self, output: Any, batch: Batch) -> Tensor:
-        weight = 1.0 if batch.targets is None else self.config.soft_weight
-        loss = weight * self.soft(output, self.recorded.of(batch))
+        weight = 1.0 if batch.targets is None else at(self.config.soft_weight, batch.way)
+        temperature = at(self.config.temperature, batch.way)
+        loss = weight * self.soft(output, self.recorded.of(batch), labels_of(batch.targets), temperature=temperature)
         if weight < 1:
             loss = loss + (1 - weight) * self.task.loss(output, batch.targets)
-        if self.hints is not None:
-            loss = loss + self.config.hint_weight * self.hints(batch)
+        if self.live is not None:
+            loss = loss + self.live(batch)
         return loss
 
 
-def _chosen(config: SupervisionConfig, task: LoadedTask, recorded: Recorded) -> OutputLoss:
-    """Return the loss that the config names; "auto" takes whole numbers as labels for classes, and so does no loss at all."""
-    known = discover()
-    if config.soft_loss in known:
-        return known[config.soft_loss]
-    if config.soft_loss != "auto":
+def _check(config: SupervisionConfig) -> None:
+    for name, values, low, high in (
+        ("soft_weight", config.soft_weight, 0.0, 1.0),
+        ("temperature", config.temperature, 1e-3, 1e3),
+    ):
+        for value in values if isinstance(values, tuple) else (values,):
+            if not low <= value <= high:
+                raise RecipeError(f"{name} = {values}; give a number from {low:g} to {high:g}, or [first, last]")
+    for loss, weight in config.losses.items():
+        if not 0 <= weight < 1e6:
+            raise RecipeError(f"losses: {loss} = {weight}; a weight is 0 or more")
+
+
+def _validation(inputs: Mapping[str, Artifact], task: LoadedTask) -> Recorded | None:
+    artifacts = _named(inputs, VALIDATION)
+    return read_recorded(artifacts, views=1, seed=None, samples=len(task.splits.validation)) if artifacts else None
+
+
+def _weighting(
+    config: SupervisionConfig, task: LoadedTask, recorded: Recorded, validation: Recorded | None, kinds: tuple[str, ...]
+) -> Weighting:
+    rule = config.weighting
+    if rule in CALIBRATED and set(kinds) != {"logits"}:
         raise RecipeError(
-            f"soft_loss = {config.soft_loss!r}; known: auto, {', '.join(known)}{did_you_mean(config.soft_loss, known)}"
+            f"weighting = {rule!r} looks at classes, the teachers give {', '.join(kinds)}; say weighting = 'mean' or 'fixed'"
         )
-    target = task.sample(task.splits.train, "train", 0)[1]
-    if target is None:
-        return known["mean_square" if hasattr(task.raw, "loss") else "soft_targets"]
-    label = np.asarray(target)
-    is_class = np.issubdtype(label.dtype, np.integer) and len(recorded.shapes()[0]) == label.ndim + 1
-    return known["soft_targets" if is_class else "mean_square"]
+    if rule in BY_LABEL and not task.is_labelled("train"):
+        raise RecipeError(
+            f"weighting = {rule!r} looks at labels, and task {task.name!r} has none; say 'mean', 'fixed', 'confidence' or 'entropy'"
+        )
+    measured = temperatures(recorded, validation, task) if rule in CALIBRATED else [1.0] * len(recorded.names)
+    return Weighting(
+        rule,
+        given=given_weights(recorded.names, config.teacher_weights, rule),
+        temperatures=measured,
+        classes=recorded.shapes()[0][0] if recorded.shapes()[0] else 1,
+        covers=recorded.covers,
+    )
 
 
-def _judge(artifacts: Mapping[str, Artifact], soft: _SoftLoss, task: LoadedTask) -> Callable[[nn.Module], Evaluation]:
-    """Return a judgement by the teachers: agreement on the class, or the mean square where there are none."""
-    if not artifacts:
+def _live(
+    student: nn.Module,
+    inputs: Mapping[str, Artifact],
+    config: SupervisionConfig,
+    losses: Mapping[str, float],
+    *,
+    context: Context,
+    load: Callable[[Artifact, LoadedTask], nn.Module],
+) -> LiveTeachers | None:
+    if not losses:
+        return None
+    networks = {
+        name: load(artifact, context.task)
+        for name, artifact in _named(inputs, NETWORK).items()
+        if artifact.kind == "network"
+    }
+    if not networks:
+        raise TaskError(
+            f"losses: {', '.join(losses)} look at a teacher's layers, but no teacher's network was given; a file shows none"
+        )
+    return LiveTeachers(
+        student, networks, losses, layers=config.layers, example=context.task.example(), seed=context.seed
+    )
+
+
+def _judge(
+    validation: Recorded | None, soft: SoftLoss, config: SupervisionConfig, task: LoadedTask
+) -> Callable[[nn.Module], Evaluation]:
+    """Return a judgement by the teachers: agreement on the class, or the loss where there are none."""
+    if validation is None:
         raise TaskError(
             f"task {task.name!r}: nobody labelled the validation split, and no teacher's answers on it were given"
         )
-    recorded = read_recorded(artifacts, views=1, seed=None, samples=len(task.splits.validation))
-    classes = soft.measure is discover()["soft_targets"]
 
     def judge(module: nn.Module) -> Evaluation:
         loss, agreed, places = 0.0, 0, 0
         for batch, outputs in answer(module, split_batches(task, "validation")):
-            teachers = on_device(recorded.of(batch), outputs[0].device)
-            loss += float(soft(outputs, teachers)) * len(batch.index)
-            said = mixed(teachers[0].softmax(2), _equal(teachers[0])).argmax(1) if classes else teachers[0]
-            agreed += int((outputs[0].argmax(1) == said).sum()) if classes else 0
-            places += said.numel()
+            teachers = on_device(validation.of(batch), outputs[0].device)
+            with torch.inference_mode():
+                lost = soft(outputs, teachers, None, temperature=smallest(config.temperature))
+                loss += float(lost) * len(batch.index)
+                right, asked = soft.agreement(outputs, teachers)
+            agreed, places = agreed + right, places + asked
         loss /= len(task.splits.validation)
-        return Evaluation(agreed / places, loss) if classes else Evaluation(loss, loss, higher_is_better=False)
+        return Evaluation(agreed / places, loss) if places else Evaluation(loss, loss, higher_is_better=False)
 
     return judge
-
-
-def _equal(teachers: Tensor) -> Tensor:
-    """Return equal weights [M, N] for teachers [M, N, ...]."""
-    return torch.full(teachers.shape[:2], 1 / len(teachers), device=teachers.device)
 
 
 def _named(inputs: Mapping[str, Artifact], kind: str) -> dict[str, Artifact]:
@@ -188,12 +225,8 @@ def _named(inputs: Mapping[str, Artifact], kind: str) -> dict[str, Artifact]:
     return {name.partition(":")[2]: inputs[name] for name in sorted(inputs) if name.partition(":")[0] == kind}
 
 
-def _is_labelled(task: LoadedTask, split: SplitName) -> bool:
-    return task.sample(task.splits[split], split, 0)[1] is not None
-
-
 def _require_labels(task: LoadedTask) -> None:
-    if not _is_labelled(task, "train"):
+    if not task.is_labelled("train"):
         raise TaskError(
             f"task {task.name!r} has no labels, and no teacher speaks: there is nothing to learn from; give either"
         )

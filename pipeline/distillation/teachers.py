@@ -1,41 +1,64 @@
-"""Teachers: what they said, recorded, and what they see, live.
+"""Teachers: what they said, recorded.
 
-Recorded answers cost nothing while a student trains; a teacher's network runs along only where its features are wanted.
+Recorded answers cost nothing while a student trains; they are mapped, not read. A teacher that knows some of the task's classes
+only is set among all of them, with logits that no softmax hears for the rest.
 
-Letters: M teachers, V views, N samples of a split, B samples of a batch.
+Letters: M teachers, V views, N samples of a split, B samples of a batch, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.artifact import Artifact
-from pipeline.batches import Batch, derive
-from pipeline.distillation.features import Hints, Pair, Taps, features_of, match_layers
+from pipeline.batches import Batch
+from pipeline.distillation.calibration import class_rows, temperature_of
+from pipeline.distillation.losses import Answers
 from pipeline.errors import ModelError, TaskError
 from pipeline.recorded_outputs import Floats, read_outputs
+from pipeline.task import LoadedTask
+
+UNKNOWN = -1e4
+"""The logit of a class that a teacher doesn't know: its probability is 0 at every temperature below 1,000."""
+MOST_LABELS = 10_000
+"""So many samples fix one number, a temperature, well enough."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What M teachers answered on one split: for each teacher, for each output, [V, N, ...]."""
+    """What M teachers answered on one split: for each teacher, for each output, [V, N, ...].
+
+    `kinds` says what each output is, empty where nobody said; `covers` [M, K] which classes each teacher knows, None where all know all.
+    """
 
     answers: tuple[tuple[Floats, ...], ...]
+    names: tuple[str, ...] = ()
+    kinds: tuple[Answers, ...] = ()
+    covers: Tensor | None = None
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the outputs' shapes without views and samples."""
-        return [answer.shape[2:] for answer in self.answers[0]]
+        shapes = [answer.shape[2:] for answer in self.answers[0]]
+        if self.covers is not None:
+            shapes[0] = (self.covers.shape[1], *shapes[0][1:])
+        return shapes
 
     def of(self, batch: Batch) -> list[Tensor]:
         """Return, for each output, what the teachers say about a batch, [M, B, ...], where the batch lies."""
         index, device = batch.index.numpy(), batch.inputs[0].device
-        return [
-            torch.from_numpy(np.stack([answers[number][batch.view][index] for answers in self.answers])).to(device)
-            for number in range(len(self.answers[0]))
-        ]
+        return [self.rows(number, batch.view, index).to(device) for number in range(len(self.answers[0]))]
+
+    def rows(self, output: int, view: int, index: NDArray[np.int64]) -> Tensor:
+        """Return what the teachers say about some samples in one view, [M, B, ...]."""
+        said = [torch.from_numpy(np.asarray(answers[output][view][index])) for answers in self.answers]
+        if output == 0 and self.covers is not None:
+            said = [_among_all(rows, known) for rows, known in zip(said, self.covers, strict=True)]
+        return torch.stack(said)
 
 
 def read_recorded(artifacts: Mapping[str, Artifact], *, views: int, seed: int | None, samples: int) -> Recorded:
@@ -54,59 +77,73 @@ def read_recorded(artifacts: Mapping[str, Artifact], *, views: int, seed: int | 
                 f"teacher {name!r} answered {facts['shapes'][0][1]} samples in {facts['views']} views of seed {facts['seed']}, "
                 f"training shows {samples} in {views} of seed {seed}; record its outputs with the same views (at least 1) and seed"
             )
-    recorded = Recorded(tuple(read_outputs(artifact) for artifact in artifacts.values()))
-    shapes = {name: [list(shape[2:]) for shape in artifact.facts["shapes"]] for name, artifact in artifacts.items()}
+    recorded = Recorded(
+        tuple(read_outputs(artifact) for artifact in artifacts.values()),
+        tuple(artifacts),
+        _kinds(artifacts),
+        _covers(artifacts),
+    )
+    shapes = {name: _shapes(artifact, recorded.covers) for name, artifact in artifacts.items()}
     if any(shape != next(iter(shapes.values())) for shape in shapes.values()):
         told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise TaskError(f"teachers that speak together must give outputs of one shape; found {told}")
     return recorded
 
 
-class LiveHints(nn.Module):
-    """Hints of one or more teachers that run along; a module, so that its adapters are trained, the teachers not."""
+def temperatures(recorded: Recorded, validation: Recorded | None, task: LoadedTask) -> list[float]:
+    """Return what calibrates each teacher, by the validation split's labels, or by the training split's where there are none."""
+    if validation is not None and task.is_labelled("validation"):
+        said, targets = validation, task.targets("validation")
+    else:
+        said, targets = recorded, task.targets("train")
+    assert targets is not None
+    index = np.arange(min(len(targets), MOST_LABELS))
+    answers, labels = said.rows(0, 0, index), torch.as_tensor(np.asarray(targets[: len(index)]))
+    if said.covers is None:
+        return [temperature_of(*class_rows(rows, labels)) for rows in answers]
+    return [_temperature_where_known(rows, labels, known) for rows, known in zip(answers, said.covers, strict=True)]
 
-    def __init__(
-        self,
-        student: nn.Module,
-        teachers: Mapping[str, nn.Module],
-        pairs: Sequence[Pair],
-        *,
-        example: tuple[Tensor, ...],
-        seed: int,
-    ) -> None:
-        super().__init__()
-        hints: list[Hints] = []
-        self._taps: list[Taps] = []
-        wanted: list[str] = []
-        # A plain list: the teachers' weights are neither trained nor saved with the adapters.
-        self._teachers: list[nn.Module] = [
-            teacher.eval().requires_grad_(requires_grad=False) for teacher in teachers.values()
-        ]
-        for name, teacher in teachers.items():
-            chosen = tuple(pairs) or match_layers(student, teacher, example)
-            if not chosen:
-                raise TaskError(
-                    f"no layer of the student sees what one of teacher {name!r} sees; name pairs in hint_layers"
-                )
-            ours, theirs = [pair[0] for pair in chosen], [pair[1] for pair in chosen]
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive(seed, "adapters", name))
-                hints.append(Hints(chosen, features_of(student, ours, example), features_of(teacher, theirs, example)))
-            self._taps.append(Taps(teacher, theirs))
-            wanted.extend(ours)
-        self._of_student = Taps(student, wanted)
-        self.hints = nn.ModuleList(hints)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the mean hint loss of a batch that the student has just answered."""
-        losses = []
-        for teacher, taps, hints in zip(self._teachers, self._taps, self.hints, strict=True):
-            with torch.no_grad():
-                teacher.to(batch.inputs[0].device)(*batch.inputs)
-            losses.append(hints(self._of_student.features, taps.features))
-        return torch.stack(losses).mean()
+def _temperature_where_known(answers: Tensor, labels: Tensor, known: Tensor) -> float:
+    rows, right = class_rows(answers, labels)
+    asked = known[right]
+    return temperature_of(rows[asked], right[asked]) if bool(asked.any()) else 1.0
 
-    def close(self) -> None:
-        """Take all hooks away."""
-        for taps in (self._of_student, *self._taps):
-            taps.close()
+
+def _among_all(rows: Tensor, known: Tensor) -> Tensor:
+    """Return answers [B, k, ...] among all classes [B, K, ...]; what is there for all already stays."""
+    if rows.shape[1] == len(known):
+        return rows
+    whole = rows.new_full((rows.shape[0], len(known), *rows.shape[2:]), UNKNOWN)
+    whole[:, known] = rows
+    return whole
+
+
+def _kinds(artifacts: Mapping[str, Artifact]) -> tuple[Answers, ...]:
+    said = {name: tuple(artifact.facts.get("answers") or ()) for name, artifact in artifacts.items()}
+    told = {name: kinds for name, kinds in said.items() if kinds}
+    if len(set(told.values())) > 1:
+        listed = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in told.items())
+        raise TaskError(f"teachers that speak together must answer alike; found {listed}")
+    return next(iter(told.values()), ())
+
+
+def _covers(artifacts: Mapping[str, Artifact]) -> Tensor | None:
+    """Return which classes each teacher knows, None where each knows all of them."""
+    classes = [artifact.facts.get("classes") for artifact in artifacts.values()]
+    if not any(classes):
+        return None
+    count = max(
+        int(artifact.facts.get("class_count") or artifact.facts["shapes"][0][2]) for artifact in artifacts.values()
+    )
+    covers = torch.zeros(len(classes), count, dtype=torch.bool)
+    for row, known in zip(covers, classes, strict=True):
+        row[known or slice(None)] = True
+    return covers
+
+
+def _shapes(artifact: Artifact, covers: Tensor | None) -> list[list[int]]:
+    shapes: list[Any] = [list(shape[2:]) for shape in artifact.facts["shapes"]]
+    if covers is not None:
+        shapes[0] = [covers.shape[1], *shapes[0][1:]]
+    return shapes

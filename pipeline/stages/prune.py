@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.architecture import load_network, save_network
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import Batch, Evaluation, evaluate, one_or_all, training_batches
+from pipeline.distillation import seen
 from pipeline.distillation.supervision import TAKES, Supervision, SupervisionConfig, supervise
 from pipeline.errors import TrainingError
 from pipeline.pruning.importance import Importance
@@ -141,8 +142,9 @@ def _judge(supervision: Supervision, context: Context) -> Callable[[nn.Module], 
 def _losses(
     network: nn.Module, inputs: Mapping[str, Artifact], config: PruneConfig, context: Context
 ) -> Iterator[Callable[[nn.Module], Tensor]]:
-    """Give the loss by which Taylor importance judges, one batch at a time; hints look at layers that leave, so they stay out."""
-    supervision = _supervision(network, inputs, config.model_copy(update={"hint_weight": 0.0}), context)
+    """Give the loss by which Taylor importance judges, one batch at a time; layers leave, so losses between them stay out."""
+    of_outputs = {name: weight for name, weight in config.losses.items() if name not in seen.discover()}
+    supervision = _supervision(network, inputs, config.model_copy(update={"losses": of_outputs}), context)
     batches = training_batches(
         context.task, epoch=0, seed=context.seed, batch_size=TAYLOR_BATCH_SIZE, views=config.views
     )

@@ -128,7 +128,7 @@ for attempt in (lambda: store.locked("k").__enter__(), lambda: store.draft().__e
         print(error)
 """
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
+    for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
     store = Store(tmp_path / "store")
     commit(store, "k")

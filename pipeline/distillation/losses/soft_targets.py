@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.distillation.losses import mixed
+from pipeline.distillation.losses import Said, mixed
+
+FITS = ("logits",)
 
 
-def soft_targets(student: Tensor, teachers: Tensor, *, weights: Tensor, temperature: float) -> Tensor:
+def soft_targets(student: Tensor, said: Said) -> Tensor:
     """Compare logits [N, K, ...] with the teachers' [M, N, K, ...]: mean over samples and places."""
-    p = mixed(F.softmax(teachers.float() / temperature, dim=2), weights)
-    log_q = F.log_softmax(student.float() / temperature, dim=1)
-    return temperature**2 * (torch.xlogy(p, p) - p * log_q).sum(1).mean()
+    p = mixed(F.softmax(said.answers.float() / said.temperature, dim=2), said.weights)
+    log_q = F.log_softmax(student.float() / said.temperature, dim=1)
+    return said.temperature**2 * (torch.xlogy(p, p) - p * log_q).sum(1).mean()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.distillation.features import Hints, Taps, features_of, match_layers
+from pipeline.distillation.features import Taps, features_of, match_layers
 from pipeline.errors import TaskError
 from pipeline.networks.dscnn import dscnn
 from pipeline.networks.resnet import resnet8, resnet20
@@ -45,38 +45,6 @@ def test_networks_without_a_common_size_have_no_pairs() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 
     assert match_layers(flat, resnet20(), PICTURE) == ()
-
-
-def test_adapters_size_themselves_and_close_the_gap() -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(4, 6, 5, 5), torch.randn(4, 9, 10, 10)
-    hints = Hints([("a", "b")], {"a": student}, {"b": teacher})
-    optimizer = torch.optim.Adam(hints.parameters(), lr=0.05)
-    losses = []
-    for _ in range(50):
-        loss = hints({"a": student}, {"b": teacher})
-        losses.append(float(loss.detach()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    assert losses[-1] < losses[0]
-    assert [tuple(value.shape) for value in hints.parameters()] == [(9, 6, 1, 1)]
-
-
-def test_the_hint_loss_does_not_depend_on_the_teacher_s_scale() -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(4, 7, 6), torch.randn(4, 7, 6)
-    hints = Hints([("a", "b")], {"a": student}, {"b": teacher})
-    nn.init.zeros_(hints.get_parameter("adapters.0.weight"))
-
-    assert float(hints({"a": student}, {"b": teacher}).detach()) == pytest.approx(1.0)
-    assert float(hints({"a": student}, {"b": teacher * 1000}).detach()) == pytest.approx(1.0)
-
-
-def test_layers_of_different_kinds_cannot_be_paired() -> None:
-    with pytest.raises(TaskError, match=r"gives \[2, 3, 4, 4\] can't learn from one that gives \[2, 3\]"):
-        Hints([("a", "b")], {"a": torch.randn(2, 3, 4, 4)}, {"b": torch.randn(2, 3)})
 
 
 def test_taps_leave_no_hook_behind() -> None:

@@ -81,8 +81,8 @@ def test_hints_change_what_is_learned_and_leave_no_trace_in_the_network(
 ) -> None:
     inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
     plain = distilled(tmp_path / "a", inputs)
-    hinted = distilled(tmp_path / "b", inputs, hint_weight=1.0)
-    named = distilled(tmp_path / "c", inputs, hint_weight=1.0, hint_layers=(("features.0", "features.0"),))
+    hinted = distilled(tmp_path / "b", inputs, losses={"hints": 1.0})
+    named = distilled(tmp_path / "c", inputs, losses={"hints": 1.0}, layers={"hints": (("features.0", "features.0"),)})
     weights = [weights_of(load_network(artifact, bars())) for artifact in (plain, hinted, named)]
 
     assert plain.facts["parameters"] == hinted.facts["parameters"]
@@ -92,9 +92,9 @@ def test_hints_change_what_is_learned_and_leave_no_trace_in_the_network(
 
 def test_equal_work_gives_equal_bytes(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
     inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
-    one = distilled(tmp_path / "a", inputs, hint_weight=1.0)
+    one = distilled(tmp_path / "a", inputs, losses={"hints": 1.0})
     torch.rand(3)
-    other = distilled(tmp_path / "b", inputs, hint_weight=1.0)
+    other = distilled(tmp_path / "b", inputs, losses={"hints": 1.0})
 
     assert one.digest == other.digest
 
@@ -116,19 +116,19 @@ def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
 
 def test_hints_without_a_network_are_an_error(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
     with pytest.raises(TaskError, match="no teacher's network was given"):
-        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), hint_weight=1.0)
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), losses={"hints": 1.0})
 
 
 def test_an_unknown_layer_is_named_with_the_nearest(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
     inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
 
     with pytest.raises(TaskError, match=r"has no layer 'feature.0'; did you mean 'features.0'\?"):
-        distilled(tmp_path, inputs, hint_weight=1.0, hint_layers=(("feature.0", "features.0"),))
+        distilled(tmp_path, inputs, losses={"hints": 1.0}, layers={"hints": (("feature.0", "features.0"),)})
 
 
 def test_an_unknown_loss_is_named_with_the_nearest(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
-    with pytest.raises(RecipeError, match=r"soft_loss = 'soft_target'; known: auto, .*did you mean 'soft_targets'\?"):
-        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), soft_loss="soft_target")
+    with pytest.raises(RecipeError, match=r"no loss 'soft_target'; known: .*did you mean 'soft_targets'\?"):
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide"), losses={"soft_target": 1.0})
 
 
 def test_a_student_of_other_classes_is_refused(tmp_path: Path, teachers: dict[str, Artifact]) -> None:

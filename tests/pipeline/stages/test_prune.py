@@ -108,7 +108,7 @@ def test_hints_are_heard_through_the_cuts(tmp_path: Path, given: dict[str, Artif
     plain = pruned(tmp_path / "a", given)
     inputs = {name: given[name] for name in ("network", "teacher_outputs:wide", "teacher:wide")}
     hinted = make(
-        prune.STAGE, wide_bars(), tmp_path / "b", inputs, **SETTINGS, hint_weight=1.0, cuts=2, importance="taylor"
+        prune.STAGE, wide_bars(), tmp_path / "b", inputs, **SETTINGS, losses={"hints": 1.0}, cuts=2, importance="taylor"
     )
 
     assert plain.facts["parameters"] == hinted.facts["parameters"]
