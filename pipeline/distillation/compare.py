@@ -4,7 +4,7 @@ What the outputs are is known from the teacher, else told from the labels: whole
 the outputs are classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,12 @@ class Chosen:
 
 def answers_of(task: LoadedTask, recorded: Recorded) -> tuple[Answers, ...]:
     """Return what each output is: as the teachers' owner said, else as the labels show."""
-    if recorded.kinds:
-        return recorded.kinds
+    return recorded.kinds or kinds_of(task, recorded.shapes())
+
+
+def kinds_of(task: LoadedTask, shapes: Sequence[tuple[int, ...]]) -> tuple[Answers, ...]:
+    """Return what outputs of these shapes, without samples, are by the labels; without labels or a loss of the task's own, classes."""
     target = task.sample(task.splits.train, "train", 0)[1]
-    shapes = recorded.shapes()
     if target is None:
         return ("values" if hasattr(task.raw, "loss") else "logits",) * len(shapes)
     parts = target if isinstance(target, tuple | list) and len(target) == len(shapes) > 1 else [target] * len(shapes)

@@ -143,3 +143,79 @@ def test_a_student_of_other_classes_is_refused(tmp_path: Path, teachers: dict[st
 
     with pytest.raises(TaskError, match=r"answers a batch with \[\[15, 3\]\], its teachers with \[\[15, 4\]\]"):
         distilled(tmp_path, only(teachers, "teacher_outputs:wide"), task)
+
+
+class TestTwoStudents:
+    """Mutual distillation, without a teacher and with one."""
+
+    def test_each_learns_from_the_other_and_the_better_is_kept(self, tmp_path: Path) -> None:
+        together = distilled(tmp_path / "a", {}, peers=1)
+        apart = distilled(tmp_path / "b", {}, peers=1, peer_weight=0.0)
+        alone = distilled(tmp_path / "c", {})
+        weights = [weights_of(load_network(artifact, bars())) for artifact in (together, apart, alone)]
+
+        assert together.facts["kept"] in ("student", "peer")
+        assert evaluate(load_network(together, bars()), bars()).score == together.facts["validation_score"] > 0.9
+        assert together.facts["validation_score"] >= together.facts["peer_score"]
+        assert not same_weights(weights[0], weights[1])
+        if apart.facts["kept"] == "student":
+            assert same_weights(weights[1], weights[2])
+
+    def test_equal_work_gives_equal_bytes(self, tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+        inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
+        one = distilled(tmp_path / "a", inputs, peers=1, losses={"hints": 0.5})
+        torch.rand(3)
+        other = distilled(tmp_path / "b", inputs, peers=1, losses={"hints": 0.5})
+
+        assert one.digest == other.digest
+
+    def test_without_labels_both_hear_the_teacher(self, tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+        inputs = only(teachers, "teacher_outputs:wide", "teacher_validation:wide")
+
+        assert distilled(tmp_path, inputs, bars(labelled=False), peers=1).facts["validation_score"] > 0.9
+
+
+@pytest.mark.parametrize("rule", ["fixed", "confidence", "entropy", "agreement", "learned"])
+def test_every_way_to_weigh_teachers_trains(tmp_path: Path, teachers: dict[str, Artifact], rule: str) -> None:
+    inputs = {name: artifact for name, artifact in teachers.items() if "teacher:" not in name}
+    more: dict[str, Any] = {"teacher_weights": {"wide": 1.0, "wider": 2.0}} if rule == "fixed" else {}
+
+    assert distilled(tmp_path, inputs, weighting=rule, **more).facts["validation_score"] > 0.9
+
+
+@pytest.mark.parametrize("loss", ["decoupled", "relational", "attention_transfer"])
+def test_every_loss_that_fits_trains(tmp_path: Path, teachers: dict[str, Artifact], loss: str) -> None:
+    inputs = only(teachers, "teacher_outputs:wide", "teacher:wide")
+
+    beside = distilled(tmp_path / "a", inputs, losses={"soft_targets": 1.0, loss: 0.5})
+    plain = distilled(tmp_path / "b", inputs)
+
+    assert beside.facts["validation_score"] > 0.9
+    assert beside.digest != plain.digest
+
+
+def test_a_schedule_changes_what_is_learned(tmp_path: Path, teachers: dict[str, Artifact]) -> None:
+    inputs = only(teachers, "teacher_outputs:wide")
+    settings: list[dict[str, Any]] = [{"temperature": 4.0}, {"temperature": (4.0, 1.0)}, {"soft_weight": (0.1, 0.9)}]
+    made = [distilled(tmp_path / str(number), inputs, **more) for number, more in enumerate(settings)]
+
+    assert len({artifact.digest for artifact in made}) == 3
+    assert all(artifact.facts["validation_score"] > 0.9 for artifact in made)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"losses": {"ctc": 1.0}}, "the teachers give logits, which ctc can't compare; those that can: .*soft_targets"),
+        ({"losses": {"attention_relations": 1.0}}, "no layer of the student sees what one of teacher 'wide' sees"),
+        ({"soft_weight": 1.5}, r"soft_weight = 1.5; give a number from 0 to 1"),
+        ({"temperature": (4.0, 0.0)}, r"temperature = \(4.0, 0.0\); give a number from 0.001"),
+        ({"losses": {"hints": -1.0}}, "hints = -1.0; a weight is 0 or more"),
+        ({"teacher_weights": {"wide": 1.0}}, "say weighting = 'fixed'"),
+    ],
+)
+def test_what_fits_nothing_is_refused_in_one_line(
+    tmp_path: Path, teachers: dict[str, Artifact], settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((RecipeError, TaskError), match=said):
+        distilled(tmp_path, only(teachers, "teacher_outputs:wide", "teacher:wide"), **settings)
