@@ -14,7 +14,7 @@ demo: .venv/with-demo
 	$(BIN)/edgepress run digits --out build/digits
 
 test: .venv/with-test .venv/with-links .venv/with-tweets
-	$(BIN)/python -m pytest -m "not slow" --durations 15
+	$(BIN)/python -m pytest -m "not slow" --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
