@@ -1,10 +1,12 @@
 """The README says what is so: its commands exist, its demo was pasted from a run, its numbers keep what the demo promises."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import typer.main
@@ -69,6 +71,21 @@ def test_every_module_of_the_tree_in_the_readme_is_there() -> None:
     named = re.findall(r"\b(\w+\.py)\b", tree)
 
     assert [name for name in named if not (ROOT / "pipeline" / name).is_file()] == []
+
+
+def test_the_readme_names_every_loss_every_weighting_and_settings_that_exist() -> None:
+    from pipeline.distillation import losses, seen
+    from pipeline.distillation.weighting import RULES
+    from pipeline.stages.distill import DistillConfig
+
+    start = README.index("## Learning from teachers")
+    part = README[start : README.index("\n## ", start)]
+    in_table = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)))
+    settings = tomllib.loads(textwrap.dedent("\n".join(re.findall(r"^    .*$", part, re.MULTILINE))))
+
+    assert set(in_table) == {*losses.discover(), *seen.discover()}
+    assert [rule for rule in RULES if f"`{rule}`" not in part] == []
+    DistillConfig.model_validate_json(json.dumps(settings["distill"]))
 
 
 def test_help_names_every_verb() -> None:
