@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pipeline.errors import EdgepressError
     from pipeline.recipe import Recipe
     from pipeline.report.model import Report
-    from pipeline.task import Metric, Splits, Task, Teacher
+    from pipeline.task import Metric, Splits, Task
+    from pipeline.teacher import Teacher
 
 __all__ = ["Artifact", "EdgepressError", "Metric", "Recipe", "Report", "Splits", "Task", "Teacher", "compress"]
 
@@ -29,7 +30,7 @@ _HOMES = {
     "Report": "pipeline.report.model",
     "Splits": "pipeline.task",
     "Task": "pipeline.task",
-    "Teacher": "pipeline.task",
+    "Teacher": "pipeline.teacher",
     "compress": "pipeline.api",
 }
 

@@ -9,6 +9,7 @@ An artifact folder has `artifact.json` (`{"schema": 1, "kind": ..., "facts": {..
 | outputs | `output_0.npy`, `output_1.npy`, ...: what a network or a file answers on one split, [views, samples, ...] |
 | costs | `costs.json`: what a layer shape costs on a device |
 | onnx, tflite | `model.onnx`, `model.tflite` |
+| keras | `model.keras`, or the folder `saved_model`: a teacher as its user trained it |
 
 The digest is the sha256 of "sha256 of the content, size, relative path" of each file, in the paths' order. Nothing here
 imports torch.
@@ -25,7 +26,7 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import ModelError
 
-Kind = Literal["network", "quantized", "outputs", "costs", "onnx", "tflite"]
+Kind = Literal["network", "quantized", "outputs", "costs", "onnx", "tflite", "keras"]
 Facts = Mapping[str, Any]
 """What a stage says about its result: a JSON object, e.g. `{"macs": 1200000, "parameters": 9000}`."""
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import RecipeError, root_cause
+from pipeline.errors import RecipeError, did_you_mean, root_cause
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, StageConfig
 from pipeline.task import LoadedTask
+from pipeline.teacher import Teacher, speakers
 
 FORMATS = ("onnx", "tflite")
 
@@ -86,17 +87,27 @@ class _Drawing:
     def teachers(self) -> tuple[str, ...]:
         """Add the steps that make the teachers; return the names of those that may supervise."""
         listed = "teach" in self.recipe.stages
-        names = [name for name, teacher in self.task.teachers().items() if listed or teacher.weights]
+        given = {name: teacher for name, teacher in self.task.teachers().items() if listed or teacher.is_trained}
+        names = list(given)
         if not names and {"teach", "distill"} & set(self.recipe.stages):
             raise RecipeError(
                 f"recipe {self.recipe.name!r} distils, but task {self.task.name!r} has no trained teacher; "
                 "put 'teach' first in stages, or give Teacher(weights=...) in teachers()"
             )
-        for name in names:
-            self.add(f"teach:{name}", "teach", {}, sections=("teach",), teacher=name)
-            self.judge(f"teacher {name}", f"teach:{name}")
-            self.files(f"teacher {name}", f"teach:{name}")
-        return tuple(names)
+        for name, teacher in given.items():
+            self.teacher(name, teacher)
+        return speakers(given)
+
+    def teacher(self, name: str, teacher: Teacher) -> None:
+        """Add the steps that make one teacher; one that is a file already stays as it is."""
+        step = f"teach:{name}"
+        if teacher.file_kind:
+            self.add(step, f"file_{teacher.file_kind}", {}, teacher=name)
+        else:
+            self.add(step, "teach", {}, sections=("teach",), supervised_by=teacher.taught_by, teacher=name)
+        self.judge(f"teacher {name}", step, teacher=name)
+        if not teacher.file_kind and teacher.inputs is None:
+            self.files(f"teacher {name}", step)
 
     def chain(self, teachers: tuple[str, ...]) -> str:
         """Add the recipe's own stages, one after the other, and the files at the end; return the last network's step."""
@@ -143,10 +154,10 @@ class _Drawing:
             self.add(name, f"export_{format_}", {"model": model}, sections=("export", f"export_{format_}"))
             self.judge(f"{title} {format_}", name)
 
-    def judge(self, title: str, model: str, *, control: bool = False) -> None:
+    def judge(self, title: str, model: str, *, control: bool = False, teacher: str = "") -> None:
         """Add what a model answers on the test split, as a row of the report."""
         answers = f"{model}.test"
-        self.add(answers, "outputs", {"model": model}, split="test")
+        self.add(answers, "outputs", {"model": model}, split="test", **self._meaning(teacher))
         self.rows.append(Row(title=title, model=model, answers=answers, control=control))
 
     def add(
@@ -170,14 +181,37 @@ class _Drawing:
     def _supervision(self, config: StageConfig, teachers: tuple[str, ...]) -> dict[str, str]:
         """Return the inputs that let teachers supervise a stage that trains, adding what they answer."""
         given: dict[str, str] = {}
-        for name in teachers if getattr(config, "epochs", 0) else ():
-            given[f"teacher:{name}"] = f"teach:{name}"
+        for name in self._heard(config, teachers) if getattr(config, "epochs", 0) else ():
+            if self.steps[f"teach:{name}"].stage.gives == "network":
+                given[f"teacher:{name}"] = f"teach:{name}"
             for split, views in (("train", getattr(config, "views", 1)), ("validation", 1)):
                 answers = f"teach:{name}.{split}" + (f".{views}" if views > 1 else "")
                 if answers not in self.steps:
-                    self.add(answers, "outputs", {"model": f"teach:{name}"}, split=split, views=views)
+                    meaning = self._meaning(name)
+                    self.add(answers, "outputs", {"model": f"teach:{name}"}, split=split, views=views, **meaning)
                 given[f"{'teacher_outputs' if split == 'train' else 'teacher_validation'}:{name}"] = answers
         return given
+
+    def _heard(self, config: StageConfig, teachers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the teachers that a stage's `teachers` names, by default those that it was given."""
+        named: tuple[str, ...] = getattr(config, "teachers", ()) if teachers else ()
+        known = [name for name in self.task.teachers() if f"teach:{name}" in self.steps]
+        for name in named:
+            if name not in known:
+                raise RecipeError(
+                    f"recipe {self.recipe.name!r}: teachers = {list(named)}, but there is no {name!r}; "
+                    f"known: {', '.join(known)}{did_you_mean(name, known)}"
+                )
+        return named or teachers
+
+    def _meaning(self, name: str) -> dict[str, Any]:
+        """Return what the record of a teacher's answers must know; nothing for any other model."""
+        if not name:
+            return {}
+        teacher = self.task.teachers()[name]
+        found = {"answers": teacher.kinds, "outputs": teacher.outputs, "classes": teacher.classes or ()}
+        count = len(self.task.labels) if teacher.classes else 0
+        return {"class_count": count, **({"teacher": name} if teacher.inputs else {}), **found}
 
     def _config(self, stage: str, settings: Mapping[str, Any], sections: tuple[str, ...]) -> StageConfig:
         kind = self.stages[stage].config

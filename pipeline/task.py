@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.artifact import file_digest
 from pipeline.beside import contents_of
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
 from pipeline.reproducible import seeded
+from pipeline.teacher import Teacher, found_teacher, in_order
 
 T = TypeVar("T")
 SplitName = Literal["train", "validation", "test"]
@@ -63,17 +63,6 @@ class Splits:
 
     def __getitem__(self, name: SplitName) -> Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A network to learn from: `network` builds it; `weights` is a trained file (safetensors, or a state dict).
-
-    Without `weights` the `teach` stage trains it on the task's own data.
-    """
-
-    network: Callable[[], nn.Module]
-    weights: Path | None = None
 
 
 class Task(Protocol):
@@ -257,19 +246,12 @@ class LoadedTask:
         found = self._ask("teachers", self.raw.teachers) if hasattr(self.raw, "teachers") else {}
         if not isinstance(found, dict) or not all(isinstance(teacher, Teacher) for teacher in found.values()):
             raise TaskError(f"task {self.name!r}: teachers() must return a dict of pipeline.Teacher by name")
-        return {str(name): self._found(str(name), teacher) for name, teacher in found.items()}
-
-    def _found(self, name: str, teacher: Teacher) -> Teacher:
-        """A teacher's weights lie where the task's file says, seen from its folder."""
-        if teacher.weights is None:
-            return teacher
-        weights = self.root / teacher.weights
-        if not weights.is_file():
-            raise TaskError(
-                f"task {self.name!r}: no file {weights}, the weights of teacher {name!r}; "
-                "name a safetensors file or a state dict, or leave weights out to train it"
-            )
-        return Teacher(teacher.network, weights)
+        what = f"task {self.name!r}: teacher"
+        teachers = {
+            str(name): found_teacher(teacher, root=self.root, classes=len(self.labels), what=f"{what} {str(name)!r}")
+            for name, teacher in found.items()
+        }
+        return {name: teachers[name] for name in in_order(teachers, what=f"task {self.name!r}")}
 
     def teacher(self, name: str) -> nn.Module:
         """Build one teacher's network, untrained."""
@@ -278,7 +260,16 @@ class LoadedTask:
             raise TaskError(
                 f"no teacher {name!r} in task {self.name!r}; known: {', '.join(teachers)}{did_you_mean(name, teachers)}"
             )
-        return self._build(f"teachers()[{name!r}].network", teachers[name].network)
+        constructor = teachers[name].network
+        assert constructor is not None, "a teacher's file has no constructor"
+        return self._build(f"teachers()[{name!r}].network", constructor)
+
+    def heard(self, teacher: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return a batch of inputs as a teacher takes it."""
+        own = self.teachers()[teacher].inputs if teacher else None
+        if own is None:
+            return inputs
+        return as_arguments(self._ask(f"teachers()[{teacher!r}].inputs", lambda: own(*inputs)))
 
     def loss(self, output: Any, target: Any) -> Tensor:
         """Return the user's loss of a batch, or cross-entropy: a scalar."""
@@ -309,7 +300,7 @@ class LoadedTask:
         return self._ask("collate", lambda: stack(samples))
 
     def fingerprint(self, part: str) -> str:
-        """Return what identifies one of PARTS, or "teacher:NAME".
+        """Return what identifies one of PARTS, or "teacher:NAME", or "inputs:NAME", how that teacher is shown the data.
 
         Data counts by content, a network by its code, structure and first weights, a function by its code.
         """
@@ -326,15 +317,19 @@ class LoadedTask:
             return text_fingerprint(*(self.fingerprint(f"teacher:{name}") for name in self.teachers()))
         if part.startswith("teacher:"):
             return self._teacher_fingerprint(part.removeprefix("teacher:"))
+        if part.startswith("inputs:"):
+            teacher = self.teachers().get(part.removeprefix("inputs:"))
+            return code_fingerprint(teacher.inputs, self.root) if teacher and teacher.inputs else "as they are"
         code = code_fingerprint(getattr(self.raw, part), self.root) if hasattr(self.raw, part) else "default"
         # The direction decides which weights are kept; the metric's name changes nothing.
         return text_fingerprint(code, str(self.metric.higher_is_better)) if part == "score" else code
 
     def _teacher_fingerprint(self, name: str) -> str:
-        what = f"teachers()[{name!r}].network"
-        network = self._network_fingerprint(what, lambda: self.teacher(name), self.teachers()[name].network)
-        weights = self.teachers()[name].weights
-        return text_fingerprint(name, network, file_digest(weights) if weights else "untrained")
+        teacher, what = self.teachers()[name], f"teachers()[{name!r}].network"
+        if teacher.network is None:
+            return text_fingerprint(name, teacher.given_digest())
+        network = self._network_fingerprint(what, lambda: self.teacher(name), teacher.network)
+        return text_fingerprint(name, network, teacher.given_digest())
 
     def _network_fingerprint(self, what: str, build: Callable[[], nn.Module], constructor: Any) -> str:
         """Two builds must agree: weights that differ each time would never be found again."""

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.task import LoadedTask, Metric, Splits, Teacher
+from pipeline.task import LoadedTask, Metric, Splits
+from pipeline.teacher import Teacher
 
 Sample = tuple[np.ndarray[Any, np.dtype[np.float32]], Any]
 

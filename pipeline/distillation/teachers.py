@@ -1,14 +1,12 @@
 """Teachers: what they said, recorded.
 
-Recorded answers cost nothing while a student trains; they are mapped, not read. A teacher that knows some of the task's classes
-only is set among all of them, with logits that no softmax hears for the rest.
+Recorded answers cost nothing while a student trains; they are mapped, not read.
 
 Letters: M teachers, V views, N samples of a split, B samples of a batch, K classes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +21,6 @@ from pipeline.errors import ModelError, TaskError
 from pipeline.recorded_outputs import Floats, read_outputs
 from pipeline.task import LoadedTask
 
-UNKNOWN = -1e4
-"""The logit of a class that a teacher doesn't know: its probability is 0 at every temperature below 1,000."""
 MOST_LABELS = 10_000
 """So many samples fix one number, a temperature, well enough."""
 
@@ -43,10 +39,7 @@ class Recorded:
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the outputs' shapes without views and samples."""
-        shapes = [answer.shape[2:] for answer in self.answers[0]]
-        if self.covers is not None:
-            shapes[0] = (self.covers.shape[1], *shapes[0][1:])
-        return shapes
+        return [answer.shape[2:] for answer in self.answers[0]]
 
     def of(self, batch: Batch) -> list[Tensor]:
         """Return, for each output, what the teachers say about a batch, [M, B, ...], where the batch lies."""
@@ -55,10 +48,7 @@ class Recorded:
 
     def rows(self, output: int, view: int, index: NDArray[np.int64]) -> Tensor:
         """Return what the teachers say about some samples in one view, [M, B, ...]."""
-        said = [torch.from_numpy(np.asarray(answers[output][view][index])) for answers in self.answers]
-        if output == 0 and self.covers is not None:
-            said = [_among_all(rows, known) for rows, known in zip(said, self.covers, strict=True)]
-        return torch.stack(said)
+        return torch.stack([torch.from_numpy(np.asarray(answers[output][view][index])) for answers in self.answers])
 
 
 def read_recorded(artifacts: Mapping[str, Artifact], *, views: int, seed: int | None, samples: int) -> Recorded:
@@ -83,7 +73,7 @@ def read_recorded(artifacts: Mapping[str, Artifact], *, views: int, seed: int | 
         _kinds(artifacts),
         _covers(artifacts),
     )
-    shapes = {name: _shapes(artifact, recorded.covers) for name, artifact in artifacts.items()}
+    shapes = {name: [list(shape[2:]) for shape in artifact.facts["shapes"]] for name, artifact in artifacts.items()}
     if any(shape != next(iter(shapes.values())) for shape in shapes.values()):
         told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise TaskError(f"teachers that speak together must give outputs of one shape; found {told}")
@@ -110,15 +100,6 @@ def _temperature_where_known(answers: Tensor, labels: Tensor, known: Tensor) -> 
     return temperature_of(rows[asked], right[asked]) if bool(asked.any()) else 1.0
 
 
-def _among_all(rows: Tensor, known: Tensor) -> Tensor:
-    """Return answers [B, k, ...] among all classes [B, K, ...]; what is there for all already stays."""
-    if rows.shape[1] == len(known):
-        return rows
-    whole = rows.new_full((rows.shape[0], len(known), *rows.shape[2:]), UNKNOWN)
-    whole[:, known] = rows
-    return whole
-
-
 def _kinds(artifacts: Mapping[str, Artifact]) -> tuple[Answers, ...]:
     said = {name: tuple(artifact.facts.get("answers") or ()) for name, artifact in artifacts.items()}
     told = {name: kinds for name, kinds in said.items() if kinds}
@@ -133,17 +114,8 @@ def _covers(artifacts: Mapping[str, Artifact]) -> Tensor | None:
     classes = [artifact.facts.get("classes") for artifact in artifacts.values()]
     if not any(classes):
         return None
-    count = max(
-        int(artifact.facts.get("class_count") or artifact.facts["shapes"][0][2]) for artifact in artifacts.values()
-    )
+    count = int(next(iter(artifacts.values())).facts["shapes"][0][2])
     covers = torch.zeros(len(classes), count, dtype=torch.bool)
     for row, known in zip(covers, classes, strict=True):
         row[known or slice(None)] = True
     return covers
-
-
-def _shapes(artifact: Artifact, covers: Tensor | None) -> list[list[int]]:
-    shapes: list[Any] = [list(shape[2:]) for shape in artifact.facts["shapes"]]
-    if covers is not None:
-        shapes[0] = [covers.shape[1], *shapes[0][1:]]
-    return shapes

@@ -74,8 +74,8 @@ def _gain(made: Made, old: Row, new: Row, measured: tuple[Measured, ...]) -> Gai
     return Gain(
         new=new.title,
         old=old.title,
-        old_macs=before.facts["macs"],
-        new_macs=after.facts["macs"],
+        old_macs=before.facts.get("macs"),
+        new_macs=after.facts.get("macs"),
         old_bytes=size_bytes(before),
         new_bytes=size_bytes(after),
         difference=interval(made.scores[new.title] - made.scores[old.title]),

@@ -131,8 +131,8 @@ class Gain(Part):
 
     new: str
     old: str
-    old_macs: int
-    new_macs: int
+    old_macs: int | None
+    new_macs: int | None
     old_bytes: int
     new_bytes: int
     difference: Interval

@@ -105,7 +105,9 @@ def _gains(report: Report) -> Sheet:
 
 
 def _gain(gain: Gain) -> tuple[str, ...]:
-    macs = f"{gain.old_macs:,} to {gain.new_macs:,}: {gain.old_macs / max(1, gain.new_macs):.1f}x fewer"
+    macs = f"{_count(gain.old_macs)} to {_count(gain.new_macs)}"
+    if gain.old_macs is not None and gain.new_macs is not None:
+        macs += f": {gain.old_macs / max(1, gain.new_macs):.1f}x fewer"
     size = f"{_size(gain.old_bytes)} to {_size(gain.new_bytes)}: {gain.old_bytes / gain.new_bytes:.1f}x smaller"
     latency = "\n".join(_latency_ratio(each) for each in gain.latency)
     return (gain.new, gain.old, _signed(gain.difference), macs, size, latency)

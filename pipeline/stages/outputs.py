@@ -2,21 +2,22 @@
 
 The model is a network, a quantised one, an ONNX or a TFLite file. Of the training split a teacher's answers are what a student
 learns from, one set for each view of the data (see `pipeline.batches`); of the test split they are what the report judges.
-Files run on their own runtimes, `pipeline.checks.answers`.
+Files run on their own runtimes, `pipeline.file_networks`; what a teacher's answers mean: `pipeline.meaning`.
 How they lie on disk: `pipeline.recorded_outputs`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.architecture import load_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import answer, split_batches, views_of
-from pipeline.checks.answers import OpenFile, open_file
+from pipeline.batches import Batch, answer, split_batches, views_of
+from pipeline.file_networks import file_network
+from pipeline.meaning import Meaning
 from pipeline.recorded_outputs import create_outputs
 from pipeline.reproducible import conditions
 from pipeline.stage import Context, Progress, Stage, StageConfig
@@ -24,11 +25,20 @@ from pipeline.task import LoadedTask
 
 
 class OutputsConfig(StageConfig):
-    """`views` counts for the training split alone: the others are shown as they are."""
+    """`views` counts for the training split alone: the others are shown as they are.
+
+    `teacher` names the one whose `inputs` turn the data into its own; `answers`, `outputs` and `classes` are the teacher's
+    (`pipeline.teacher`), `class_count` how many classes the task has.
+    """
 
     split: Literal["train", "validation", "test"] = "test"
     views: int = Field(default=1, ge=1)
     batch_size: int = Field(default=250, ge=1)
+    teacher: str = ""
+    answers: tuple[str, ...] = ()
+    outputs: tuple[str | int, ...] = ()
+    classes: tuple[int, ...] = ()
+    class_count: int = 0
 
 
 def run(inputs: Mapping[str, Artifact], config: OutputsConfig, context: Context) -> Facts:
@@ -39,11 +49,12 @@ def run(inputs: Mapping[str, Artifact], config: OutputsConfig, context: Context)
     files: list[Any] = []
     with conditions(threads=1, deterministic=True, accelerator="cpu"):
         module, ports = _module(model, task)
+        meaning = Meaning(config.answers, config.outputs, config.classes, config.class_count, who=config.teacher)
         for number, view in enumerate(views):
             done = 0
             batches = split_batches(task, config.split, batch_size=config.batch_size, view=view, seed=context.seed)
-            for batch, outputs in answer(module, batches):
-                arrays = [output.float().numpy() for output in outputs]
+            for batch, outputs in answer(module, _heard(batches, config.teacher, task)):
+                arrays = meaning.recorded(outputs, getattr(module, "outputs", ()))
                 shapes = [(len(views), len(task.splits[config.split]), *array.shape[1:]) for array in arrays]
                 files = files or create_outputs(context.out, shapes)
                 for file, array in zip(files, arrays, strict=True):
@@ -58,15 +69,21 @@ def run(inputs: Mapping[str, Artifact], config: OutputsConfig, context: Context)
         "seed": context.seed,
         "shapes": [list(file.shape) for file in files],
         "ports": ports,
+        **meaning.facts(len(files)),
     }
+
+
+def _heard(batches: Iterable[Batch], teacher: str, task: LoadedTask) -> Iterator[Batch]:
+    """Give the batches as a teacher takes them."""
+    return (replace(batch, inputs=task.heard(teacher, batch.inputs)) for batch in batches)
 
 
 def _module(model: Artifact, task: LoadedTask) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Return a model of any kind as something to call, and what a file says about its outputs."""
-    if model.kind in ("onnx", "tflite"):
-        opened = open_file(model.file(f"model.{model.kind}"))
-        ports = [{"dtype": port.dtype, "scale": port.scale, "zero_point": port.zero_point} for port in opened.outputs]
-        return _FileNetwork(opened), ports
+    if model.kind in ("onnx", "tflite", "keras"):
+        network = file_network(model)
+        ports = network.opened.outputs
+        return network, [{"dtype": port.dtype, "scale": port.scale, "zero_point": port.zero_point} for port in ports]
     if model.kind == "network":
         return load_network(model, task), []
     # Loaded here: a float network doesn't need the quantiser.
@@ -76,25 +93,13 @@ def _module(model: Artifact, task: LoadedTask) -> tuple[nn.Module, list[dict[str
     return program, []
 
 
-class _FileNetwork(nn.Module):
-    """A model file in the shape of a network."""
-
-    def __init__(self, opened: OpenFile) -> None:
-        super().__init__()
-        self.opened = opened
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        answers = self.opened.answer([value.numpy() for value in inputs])
-        return tuple(torch.from_numpy(array) for array in answers)
-
-
 STAGE = Stage(
     name="outputs",
-    version=1,
+    version=2,
     config=OutputsConfig,
     takes=("model",),
     gives="outputs",
-    reads=("data.{split}", "augment", "collate"),
+    reads=("data.{split}", "augment", "collate", "inputs:{teacher}"),
     libraries=("torch", "onnxruntime", "ai-edge-litert"),
     run=run,
 )

@@ -1,5 +1,7 @@
 """teach: train a teacher on the task's own data, or take the weights that its user trained.
 
+A teacher that others teach (`taught_by`) learns from them first, as a student does.
+
 Weights come as safetensors, or as a state dict that torch.save wrote; the latter is read with `weights_only`, so that a
 hostile pickle is refused, not run.
 """
@@ -15,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.architecture import macs_of, parameters_of, save_network
+from pipeline.architecture import load_network, macs_of, parameters_of, save_network
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import evaluate
+from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
 from pipeline.errors import TaskError
 from pipeline.stage import Context, Progress, Stage
 from pipeline.task import one_line
@@ -27,8 +30,11 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep a state dict within a checkpoint."""
 
 
-class TeachConfig(TrainingConfig):
-    """`teacher` is its name in the task's `teachers()`; each epoch shows every sample in a new view."""
+class TeachConfig(TrainingConfig, SupervisionConfig):
+    """`teacher` is its name in the task's `teachers()`; each epoch shows every sample in a new view.
+
+    A teacher that is taught by others has as many `views` as there are records of what those say, at least 1.
+    """
 
     teacher: str
     views: int = 0
@@ -37,11 +43,14 @@ class TeachConfig(TrainingConfig):
 
 def run(inputs: Mapping[str, Artifact], config: TeachConfig, context: Context) -> Facts:
     """Give the trained teacher."""
-    assert not inputs
     task = context.task
     module = task.teacher(config.teacher)
     weights = task.teachers()[config.teacher].weights
-    said = _trained(module, config, context) if weights is None else _loaded(module, weights, config.teacher, context)
+    said = (
+        _trained(module, inputs, config, context)
+        if weights is None
+        else _loaded(module, weights, config.teacher, context)
+    )
     save_network(module, context.out, constructor=f"teacher:{config.teacher}", fresh=task.teacher(config.teacher))
     return {
         "teacher": config.teacher,
@@ -76,18 +85,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in found.items()}  # DataParallel's prefix
 
 
-def _trained(module: nn.Module, config: TeachConfig, context: Context) -> Facts:
-    task = context.task
-    return train(
-        module,
-        lambda output, batch: task.loss(output, batch.targets),
-        config,
-        task=task,
-        seed=context.seed,
-        scratch=context.scratch,
-        progress=context.progress,
-        stage=f"teach {config.teacher}",
-    ).facts()
+def _trained(module: nn.Module, inputs: Mapping[str, Artifact], config: TeachConfig, context: Context) -> Facts:
+    """Train a teacher, by labels and by what its own teachers say."""
+    with supervise(module, inputs, config, context=context, views=config.views, load=load_network) as supervision:
+        return train(
+            module,
+            supervision.loss,
+            config,
+            task=context.task,
+            seed=context.seed,
+            scratch=context.scratch,
+            progress=context.progress,
+            evaluate=supervision.evaluate,
+            extra=supervision.extra,
+            stage=f"teach {config.teacher}",
+        ).facts()
 
 
 def _loaded(module: nn.Module, path: Path, name: str, context: Context) -> Facts:
@@ -119,7 +131,7 @@ STAGE = Stage(
     name="teach",
     version=1,
     config=TeachConfig,
-    takes=(),
+    takes=TAKES,
     gives="network",
     reads=("data.train", "data.validation", "teacher:{teacher}", "loss", "score", "augment", "collate"),
     libraries=("torch", "lightning-fabric"),

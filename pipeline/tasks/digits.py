@@ -24,7 +24,8 @@ from pipeline.errors import MissingExtraError, TaskError
 from pipeline.networks.dscnn import dscnn
 from pipeline.networks.mobilenet import mobilenet
 from pipeline.networks.resnet import resnet8, resnet20
-from pipeline.task import Metric, Splits, Teacher
+from pipeline.task import Metric, Splits
+from pipeline.teacher import Teacher
 
 STUDENTS: dict[str, Callable[[], nn.Module]] = {"dscnn": dscnn, "mobilenet": mobilenet, "resnet8": resnet8}
 SPLIT_OF_EACH_CLASS = (300, 75, 125)

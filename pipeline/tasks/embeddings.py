@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import TaskError
 from pipeline.networks.transformer import text_encoder
-from pipeline.task import Metric, Splits, Teacher
+from pipeline.task import Metric, Splits
 from pipeline.tasks.text_minilm import SentenceEncoder, minilm_file, start_from_its_words
 from pipeline.tasks.text_ratings import rated_tweets, read_ratings
 from pipeline.tasks.text_tokens import (
@@ -38,6 +38,7 @@ from pipeline.tasks.text_tokens import (
     tokenizer_file,
     vocabulary_size,
 )
+from pipeline.teacher import Teacher
 
 DROPPED_SHARE = 0.15
 """Of the words, by augmentation."""

@@ -19,7 +19,7 @@ from torch import nn
 
 from pipeline.errors import TaskError
 from pipeline.networks.transformer import text_encoder
-from pipeline.task import Metric, Splits, Teacher
+from pipeline.task import Metric, Splits
 from pipeline.tasks.text_minilm import LAYERS, SentenceClassifier, start_from_its_words
 from pipeline.tasks.text_ratings import rated_tweets, read_ratings
 from pipeline.tasks.text_tokens import (
@@ -31,6 +31,7 @@ from pipeline.tasks.text_tokens import (
     tokenizer_file,
     vocabulary_size,
 )
+from pipeline.teacher import Teacher
 
 LEAST_RATING = 0.5
 """Of 4: what lies nearer to neutral has no sign that its raters agree on."""

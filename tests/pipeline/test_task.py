@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import TaskError
-from pipeline.task import PARTS, LoadedTask, Metric, Splits, Teacher
+from pipeline.task import PARTS, LoadedTask, Metric, Splits
+from pipeline.teacher import Teacher
 from tests.small_task import Bars, Net, bars
 
 
@@ -175,7 +176,15 @@ TEACHERS = [
     (lambda _self: [Net], "teachers() must return a dict of pipeline.Teacher by name"),
     (lambda _self: {"wide": Net}, "teachers() must return a dict of pipeline.Teacher by name"),
     (lambda _self: vars(_self)["x"], "teachers raised KeyError: 'x' (test_task.py:"),
-    (lambda _self: {"wide": Teacher(Net, Path("nowhere.pt"))}, "nowhere.pt, the weights of teacher 'wide'; name a safetensors file"),
+    (lambda _self: {"wide": Teacher(Net, Path("nowhere.pt"))}, "nowhere.pt; name a safetensors file or a state dict"),
+    (lambda _self: {"wide": Teacher(file=Path("nowhere.onnx"))}, "nowhere.onnx; name a .onnx, .tflite, .keras file or"),
+    (lambda _self: {"wide": Teacher(file=Path(__file__))}, "test_task.py is no .onnx, .tflite, .keras file"),
+    (lambda _self: {"wide": Teacher(Net, file=Path("a.onnx"))}, "teacher 'wide': give either network, with or without"),
+    (lambda _self: {"wide": Teacher()}, "give either network, with or without weights, or file"),
+    (lambda _self: {"wide": Teacher(Net, answers="logit")}, "answers = 'logit'; known: logits, probabilities, "),
+    (lambda _self: {"wide": Teacher(Net, classes=(0, 1))}, "of a task without labels; name the labels in the task"),
+    (lambda _self: {"wide": Teacher(Net, taught_by=("x",))}, "'wide' is taught by 'x', which isn't there; known: wide"),
+    (lambda _self: {"a": Teacher(Net, taught_by=("b",)), "b": Teacher(Net, taught_by=("a",))}, "a, b are taught by each other in a circle"),
 ]  # fmt: skip
 
 

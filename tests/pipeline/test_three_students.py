@@ -11,8 +11,8 @@ import pytest
 from pipeline.api import compress
 from pipeline.checks.answers import open_file
 from pipeline.networks.resnet import resnet8
-from pipeline.task import Teacher
 from pipeline.tasks.digits import Digits
+from pipeline.teacher import Teacher
 from tests.pipeline.quantization.test_without_vnni import ANSWER, run_on_haswell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

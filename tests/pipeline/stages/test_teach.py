@@ -13,7 +13,8 @@ from pipeline.architecture import load_network
 from pipeline.batches import evaluate
 from pipeline.errors import TaskError
 from pipeline.stages.teach import STAGE, read_weights
-from pipeline.task import LoadedTask, Teacher
+from pipeline.task import LoadedTask
+from pipeline.teacher import Teacher
 from tests.small_stages import make
 from tests.small_task import Bars, Net, bars, same_weights, weights_of
 
