@@ -80,7 +80,9 @@ def open_keras(path: Path) -> FileNetwork:
 def _keras_file(path: Path, tensorflow: Any) -> FileNetwork:
     model = tensorflow.keras.models.load_model(path, compile=False, safe_mode=True)
     inputs = [Port(value.name, _sizes(value.shape), _dtype(value.dtype)) for value in model.inputs]
-    outputs = [Port(str(name), (0,), "float32") for name in model.output_names]
+    # A Sequential model has no names for its outputs but those of its tensors.
+    names = getattr(model, "output_names", [value.name for value in model.outputs])
+    outputs = [Port(str(name), (0,), "float32") for name in names]
 
     def call(arrays: Sequence[NDArray[Any]]) -> list[Any]:
         given = [tensorflow.constant(array) for array in arrays]

@@ -20,6 +20,7 @@ from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher, speakers
 
 FORMATS = ("onnx", "tflite")
+VIEWS_OF_TAUGHT = 4
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class _Drawing:
         if teacher.file_kind:
             self.add(step, f"file_{teacher.file_kind}", {}, teacher=name)
         else:
-            self.add(step, "teach", {}, sections=("teach",), supervised_by=teacher.taught_by, teacher=name)
+            # What a teacher's own teachers say is recorded, in as many views as a student sees; alone it sees new ones each epoch.
+            views = {"views": VIEWS_OF_TAUGHT} if teacher.taught_by else {}
+            settings: dict[str, Any] = {**views, "teacher": name}
+            self.add(step, "teach", {}, sections=("teach",), supervised_by=teacher.taught_by, **settings)
         self.judge(f"teacher {name}", step, teacher=name)
         if not teacher.file_kind and teacher.inputs is None:
             self.files(f"teacher {name}", step)
