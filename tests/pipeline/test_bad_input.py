@@ -85,7 +85,7 @@ TASKS = [
     (TASK + "Task.student = lambda self: nn.Linear(3, 4)\n", "student()(inputs (2, 1, 8, 8)) raised RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
     (TASK + "Task.loss = lambda self, output, target: output\n", "loss() must return one number as a tensor, found a tensor (2, 4)"),
     (TASK.replace("return nn.functional.cross_entropy(output, target)", "return output.sum() * float('nan')"), "nan"),
-    (TASK.replace("lambda: Net(16)", "lambda: Net(16), Path('nowhere.pt')"), "the weights of teacher 'wide'; name a safetensors file or a state dict"),
+    (TASK.replace("lambda: Net(16)", "lambda: Net(16), Path('nowhere.pt')"), "nowhere.pt; name a safetensors file or a state dict"),
     (TASK + "Task.score = lambda self, outputs, targets: float('nan')\n", "score() gave nan; it must be a finite number"),
 ]  # fmt: skip
 
