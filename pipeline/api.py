@@ -2,17 +2,21 @@
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import run as engine
+from pipeline.artifact import Facts
 from pipeline.deliver import deliver
+from pipeline.errors import RecipeError, TeacherError
 from pipeline.measure import measure
 from pipeline.places import EVERY, place_of, read_places
 from pipeline.plan import Plan, Step, plan
 from pipeline.pour import pour
 from pipeline.recipe import Recipe, read_recipe, recipe_from
+from pipeline.report.audited import why_stopped
 from pipeline.report.build import build
 from pipeline.report.made import Made
 from pipeline.report.model import Report
@@ -93,6 +97,7 @@ def press(
         ):
             watcher.done(step)
             done[step.step.name] = step
+            _heed(step, watcher)
         made = Made(recipe=recipe, plan=steps, task=task, done=done)
         device = where[target.name]
         measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
@@ -100,6 +105,40 @@ def press(
         report = build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured)
         deliver(report, made, out / target.name)
         yield report
+
+
+def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
+    """Judge a recipe's teachers, as a run of it does at its start; RecipeError where there is nothing to judge."""
+    _, whole = _plans(recipe, task)[0]
+    if "audit" not in {step.name for step in whole.steps}:
+        raise RecipeError(
+            f"recipe {recipe.name!r} has nothing to audit: it takes a stage distill, a teacher, and labels on the training and "
+            "validation splits"
+        )
+    needed: set[str] = {"audit"}
+    steps: list[Step] = []
+    for step in reversed(whole.steps):
+        if step.name in needed:
+            needed |= set(step.inputs.values())
+            steps.insert(0, step)
+    part = replace(whole, steps=tuple(steps))
+    found: Facts = {}
+    for done in engine.run(
+        part, task, Store(default_store()), seed=recipe.seed, name=f"{recipe.name}@audit", watch=watcher.watch
+    ):
+        watcher.done(done)
+        found = done.artifact.facts
+    return found
+
+
+def _heed(done: Done, watcher: Watcher) -> None:
+    """Stop where the audit's verdict and the recipe say so; tell it in any case."""
+    if done.step.name != "audit":
+        return
+    why = why_stopped(done.artifact.facts)
+    if why and done.step.config.model_dump()["on_weak"] == "stop":
+        raise TeacherError(why)
+    watcher.say(why or f"the teachers are {done.artifact.facts['verdict']}")
 
 
 def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:

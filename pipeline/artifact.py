@@ -7,6 +7,7 @@ An artifact folder has `artifact.json` (`{"schema": 1, "kind": ..., "facts": {..
 | network | `weights.safetensors`, `architecture.json`: a float network, rebuilt from the task's own constructor |
 | quantized | the same, and `quantization.json` with rules and ranges |
 | outputs | `output_0.npy`, `output_1.npy`, ...: what a network or a file answers on one split, [views, samples, ...] |
+| audit | none: what an audit found is in its facts |
 | costs | `costs.json`: what a layer shape costs on a device |
 | onnx, tflite | `model.onnx`, `model.tflite` |
 | keras | `model.keras`, or the folder `saved_model`: a teacher as its user trained it |
@@ -26,7 +27,7 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import ModelError
 
-Kind = Literal["network", "quantized", "outputs", "costs", "onnx", "tflite", "keras"]
+Kind = Literal["network", "quantized", "outputs", "costs", "onnx", "tflite", "keras", "audit"]
 Facts = Mapping[str, Any]
 """What a stage says about its result: a JSON object, e.g. `{"macs": 1200000, "parameters": 9000}`."""
 

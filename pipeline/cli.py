@@ -16,6 +16,7 @@ from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.targets import targets
+from pipeline.verbs.teachers import teachers
 
 LOG_WIDTH = 180
 """Characters a line where no terminal says how many it has: tables stay whole."""
@@ -63,7 +64,7 @@ def main() -> None:
         sys.exit(2)
     except EdgepressError as error:
         print(f"edgepress: {error}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this
             print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
@@ -149,6 +150,7 @@ app.command(name="check")(check)
 app.command(name="bench")(bench)
 app.command(name="devices")(devices)
 app.command(name="targets")(targets)
+app.command(name="teachers")(teachers)
 
 
 def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── TargetError           no such target, or its profile is wrong
 ├── ModelError            a model file, or an artifact, can't be read or isn't what it claims to be
 ├── ExportError           a network can't be traced, quantised or converted
+├── TeacherError         a teacher isn't worth learning from: exit code 1, as of a gate that failed
 ├── TrainingError         training can't go on: loss not finite, accuracy collapsed
 ├── StoreError            the store can't be read or written: disk full, read-only, locked
 ├── DeviceError           a device, or a process that runs a model, fails
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 class EdgepressError(Exception):
     """The root: whatever the user can mend."""
 
+    exit_code = 2
+
 
 class RecipeError(EdgepressError):
     """The recipe, or a --set on the command line, is wrong."""
@@ -34,6 +37,12 @@ class RecipeError(EdgepressError):
 
 class TaskError(EdgepressError):
     """The user's task file fails, or gives what a task must not give."""
+
+
+class TeacherError(EdgepressError):
+    """A teacher isn't worth learning from."""
+
+    exit_code = 1
 
 
 class TargetError(EdgepressError):

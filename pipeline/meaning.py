@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import TaskError, did_you_mean
+from pipeline.task import LoadedTask
 from pipeline.teacher import RECORDED_AS
 
 SMALLEST = 1e-7
@@ -79,6 +80,13 @@ class Meaning:
         whole = output.new_full((output.shape[0], self.class_count, *output.shape[2:]), UNKNOWN)
         whole[:, list(self.classes)] = output
         return whole
+
+
+def meaning_of(name: str, task: LoadedTask) -> Meaning:
+    """Return what a teacher's answers are."""
+    teacher = task.teachers()[name]
+    count = len(task.labels) if teacher.classes else 0
+    return Meaning(teacher.kinds, teacher.outputs, teacher.classes or (), count, who=name)
 
 
 def _as_told(output: Tensor, kind: str) -> Tensor:

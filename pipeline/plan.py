@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.errors import RecipeError, did_you_mean, root_cause
+from pipeline.meaning import meaning_of
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, StageConfig
 from pipeline.task import LoadedTask
@@ -66,6 +67,7 @@ def plan(
     """Return the steps of a recipe; `poured` holds, by stage, what the target gives to its settings."""
     drawing = _Drawing(recipe=recipe, task=task, stages=stages, poured=poured)
     teachers = drawing.teachers()
+    drawing.audit(teachers)
     program = drawing.chain(teachers)
     if recipe.controls and drawing.epochs:
         drawing.control()
@@ -112,6 +114,20 @@ class _Drawing:
         self.judge(f"teacher {name}", step, teacher=name)
         if not teacher.file_kind and teacher.inputs is None:
             self.files(f"teacher {name}", step)
+
+    def audit(self, teachers: tuple[str, ...]) -> None:
+        """Add the step that judges the teachers before they teach; its probe trains as [distill] does."""
+        labelled = all(self.task.is_labelled(split) for split in ("train", "validation"))
+        own = self.recipe.sections.get("audit", {})
+        if not teachers or not labelled or "distill" not in self.recipe.stages or own.get("on_weak") == "skip":
+            return
+        probed = self.stages["audit"].config.model_fields
+        alike = {key: value for key, value in self.recipe.sections.get("distill", {}).items() if key in probed}
+        settings = {**alike, "patience": 0, "peers": 0, "epochs": 1, **own}
+        config = self._config("audit", settings, ("audit",))
+        given = self._supervision(config, teachers)
+        models = {f"model:{name}": f"teach:{name}" for name in self._heard(config, teachers)}
+        self.steps["audit"] = Step(name="audit", stage=self.stages["audit"], config=config, inputs={**models, **given})
 
     def chain(self, teachers: tuple[str, ...]) -> str:
         """Add the recipe's own stages, one after the other, and the files at the end; return the last network's step."""
@@ -212,10 +228,10 @@ class _Drawing:
         """Return what the record of a teacher's answers must know; nothing for any other model."""
         if not name:
             return {}
-        teacher = self.task.teachers()[name]
-        found = {"answers": teacher.kinds, "outputs": teacher.outputs, "classes": teacher.classes or ()}
-        count = len(self.task.labels) if teacher.classes else 0
-        return {"class_count": count, **({"teacher": name} if teacher.inputs else {}), **found}
+        found = meaning_of(name, self.task)
+        shown = {"teacher": name} if self.task.teachers()[name].inputs else {}
+        known = {"answers": found.answers, "outputs": found.outputs, "classes": found.classes}
+        return {"class_count": found.class_count, **shown, **known}
 
     def _config(self, stage: str, settings: Mapping[str, Any], sections: tuple[str, ...]) -> StageConfig:
         kind = self.stages[stage].config

@@ -22,10 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import RecipeError, did_you_mean, root_cause
 
 DEFAULT_STAGES = ("teach", "distill", "prune", "quantize", "export")
-PLANNED = ("outputs", "costs", "export_", "ptq_", "file_")
+PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit")
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")
+SECTIONS = (*EXPORTS, "audit")
+"""Sections of stages that a plan adds by itself."""
 MAX_RECIPE_BYTES, MAX_LINE_BYTES = 2**16, 2**12
 """A recipe is a page; the time that tomllib takes grows with the square of a line's length."""
 
@@ -77,7 +79,7 @@ def read_recipe(path: Path, *, settings: Sequence[str] = (), stages: Sequence[st
 def recipe_from(data: Mapping[str, Any], *, folder: Path, where: str, stages: Sequence[str]) -> Recipe:
     """Check a recipe's content; `where` names it in messages."""
     usable = (*(name for name in stages if not name.startswith(PLANNED)), "export")
-    sections = {key: value for key, value in data.items() if key.partition("-")[0] in {*usable, *EXPORTS}}
+    sections = {key: value for key, value in data.items() if key.partition("-")[0] in {*usable, *SECTIONS}}
     plain = {key: value for key, value in data.items() if key not in sections}
     keys = {"schema", *Recipe.model_fields} - {"schema_", "sections", "folder"}
     _refuse_strays(plain, where, {*keys, *usable})
@@ -117,7 +119,7 @@ def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
         if name not in usable:
             raise RecipeError(f"{where}: no stage {name!r:.60}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
     # A trained teacher needs no stage of its own, but its settings may stand there.
-    meant = {*recipe.stages, *recipe.occurrences, "teach", *(EXPORTS if "export" in recipe.stages else ())}
+    meant = {*recipe.stages, *recipe.occurrences, "teach", *(EXPORTS if "export" in recipe.stages else ()), "audit"}
     for name in recipe.sections:
         if name not in meant:
             raise RecipeError(

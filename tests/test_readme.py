@@ -27,6 +27,7 @@ FLAGS = {
         *("--target", "--device", "--against", "--inputs", "--shape", "--threads", "--per-layer"),
         *("--json", "--fresh", "--quick", "--strict"),
     },
+    "teachers": {"--set", "--json"},
     "init": set(),
     "gc": {"--keep-days"},
     "devices": {"--setup", "--calibration"},

@@ -44,6 +44,7 @@ def build(
         drop=drops,
         gains=gains(made, measured),
         fidelity=_gate(made),
+        audit=dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements

@@ -10,7 +10,7 @@ from pipeline.artifact import Artifact
 from pipeline.plan import Plan, Row
 from pipeline.recipe import Recipe
 from pipeline.recorded_outputs import read_answers
-from pipeline.report.intervals import resampled_scores
+from pipeline.resampled import resampled_scores
 from pipeline.run import Done
 from pipeline.task import LoadedTask
 

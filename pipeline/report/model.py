@@ -168,6 +168,7 @@ class Report(Part):
     fidelity: Fidelity | None
     measurements: tuple[MeasurementFacts, ...]
     verdicts: tuple[Verdict, ...]
+    audit: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:

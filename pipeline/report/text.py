@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.bench import ratio_text
+from pipeline.report import audited
 from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -30,6 +31,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _stages(report),
         _differences(report),
         _gains(report),
+        _audit(report),
         *_fidelity(report),
         _latency(report),
         _verdicts(report),
@@ -97,6 +99,16 @@ def _differences(report: Report) -> Sheet:
     columns = ("form", f"{report.metric.name} lost [95 %]")
     rows = tuple((name, _signed(drop)) for name, drop in report.drop.items())
     return Sheet(f"against {report.reference}, paired over the test samples", columns, rows)
+
+
+def _audit(report: Report) -> Sheet:
+    found = report.audit
+    return Sheet(
+        "teachers, judged before they taught",
+        audited.COLUMNS,
+        audited.rows(found) if found else (),
+        audited.notes(found) if found else (),
+    )
 
 
 def _gains(report: Report) -> Sheet:

@@ -126,6 +126,7 @@ def report(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
             "stages": ["teach", "distill", "quantize", "export"],
             "measure": False,
             "teach": short,
+            "audit": {"on_weak": "warn", "probe_steps": 20},
             "distill": {**short, "weighting": "agreement"},
             "quantize": {"epochs": 1, "batch_size": 16},
         }

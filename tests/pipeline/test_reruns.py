@@ -72,7 +72,10 @@ def without_files(task: LoadedTask) -> Plan:
         "stages": ["teach", "distill"],
         "controls": False,
     }
-    sections = {name: {"epochs": 1, "batch_size": 8, "views": 1} for name in ("teach", "distill")}
+    sections: dict[str, dict[str, object]] = {
+        name: {"epochs": 1, "batch_size": 8, "views": 1} for name in ("teach", "distill")
+    }
+    sections["audit"] = {"on_weak": "skip"}
     recipe = recipe_from({**content, **sections}, folder=Path(), where="recipe", stages=tuple(discover()))
     whole = plan(recipe, task, discover(), poured={})
     files = {step.name for step in whole.steps if step.stage.gives in ("onnx", "tflite")}

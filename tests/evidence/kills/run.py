@@ -60,6 +60,7 @@ def small_plan(*, export: bool) -> Plan:
         "targets": ["raspberry-pi-4"],
         "controls": False,
         "teach": SETTINGS,
+        "audit": {"on_weak": "skip"},
         "distill": SETTINGS,
         "prune": {**SETTINGS, "channel_multiple": 1, "largest_drop": 0.99},
         "quantize": SETTINGS,

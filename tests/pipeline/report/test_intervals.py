@@ -1,6 +1,7 @@
 import numpy as np
 
-from pipeline.report.intervals import interval, paired_drop, resampled_scores
+from pipeline.report.intervals import interval, paired_drop
+from pipeline.resampled import resampled_scores
 
 RANDOM = np.random.default_rng(0)
 TARGETS = RANDOM.integers(0, 10, 1000)

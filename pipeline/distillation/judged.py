@@ -1,0 +1,95 @@
+"""Judged: one teacher on the validation split, as the audit tells of it.
+
+Letters: N samples, K classes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.architecture import load_network, macs_of, parameters_of
+from pipeline.artifact import Artifact
+from pipeline.batches import answer, split_batches
+from pipeline.distillation.audit import Finding, agreement, other_preparation, over_confidence, swapped_classes
+from pipeline.distillation.calibration import calibration_error, class_rows, temperature_of
+from pipeline.distillation.preparations import preparations
+from pipeline.file_networks import file_network
+from pipeline.meaning import meaning_of
+from pipeline.task import LoadedTask
+
+PREPARED_SAMPLES = 500
+"""So many samples of the validation split are prepared otherwise; one of them is a fifth of a point."""
+
+Floats = NDArray[np.float32]
+
+
+def findings(name: str, model: Artifact, answers: Floats, task: LoadedTask) -> Iterator[Finding]:
+    """Give what is to be known of a teacher whose recorded answers on the validation split are [N, K, ...]."""
+    targets = task.targets("validation")
+    assert targets is not None
+    if _are_classes(answers, targets):
+        logits, labels = torch.as_tensor(np.array(answers)), torch.as_tensor(targets)
+        found = (swapped_classes(logits, labels, task.labels), over_confidence(logits, labels))
+        yield from (finding for finding in found if finding)
+    now, others = _otherwise(name, model, task)
+    finding = other_preparation(now, others)
+    if finding:
+        yield finding
+
+
+def calibration(answers: Floats, targets: NDArray[Any]) -> dict[str, float]:
+    """Return the expected calibration error and the temperature that mends it; nothing where there are no classes."""
+    if not _are_classes(answers, targets):
+        return {}
+    rows, right = class_rows(torch.as_tensor(np.array(answers)), torch.as_tensor(targets))
+    return {"calibration_error": calibration_error(rows, right), "temperature": temperature_of(rows, right)}
+
+
+def agreements(said: Mapping[str, Floats], targets: NDArray[Any]) -> dict[str, float]:
+    """Return by "a, b" how often two teachers name the same class; nothing where there are no classes."""
+    if not all(_are_classes(answers, targets) for answers in said.values()):
+        return {}
+    return {f"{one}, {other}": agreement(said[one], said[other]) for one, other in combinations(said, 2)}
+
+
+def size_against(model: Artifact, student: nn.Module, task: LoadedTask) -> dict[str, float | None]:
+    """Return how many times the student's parameters and multiply-accumulates a teacher has; None where its file doesn't tell."""
+    own = {"parameters": parameters_of(student), "macs": macs_of(student, task.example())}
+    return {
+        f"{what}_ratio": None if model.facts.get(what) is None else model.facts[what] / max(1, count)
+        for what, count in own.items()
+    }
+
+
+def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[float, dict[str, float]]:
+    """Return a teacher's score on the data as it gets them, and by preparation as it might; higher is better."""
+    batch = next(iter(split_batches(task, "validation", batch_size=PREPARED_SAMPLES)))
+    ways = preparations(batch.inputs[0], task.preprocessing) if len(batch.inputs) == 1 else {}
+    if not ways:
+        return 0.0, {}
+    network = file_network(model) if model.kind in ("onnx", "tflite", "keras") else load_network(model, task)
+    sign = 1.0 if task.metric.higher_is_better else -1.0
+
+    def score(inputs: tuple[Tensor, ...]) -> float:
+        [(_, outputs)] = answer(network, [replace(batch, inputs=inputs)])
+        said = meaning_of(name, task).recorded(outputs, getattr(network, "outputs", ()))
+        return sign * task.score(said[0], np.asarray(batch.targets))
+
+    shown = task.heard(name, batch.inputs)
+    pictures = {way: prepare(batch.inputs[0]).float() for way, prepare in ways.items()}
+    return score(shown), {
+        way: score((value,))
+        for way, value in pictures.items()
+        if len(shown) == 1 and value.shape == shown[0].shape and not torch.allclose(value, shown[0], atol=1e-3)
+    }
+
+
+def _are_classes(answers: Floats, targets: NDArray[Any]) -> bool:
+    """Tell whether targets [N, ...] name classes of answers [N, K, ...]."""
+    return np.issubdtype(targets.dtype, np.integer) and (len(answers), *answers.shape[2:]) == targets.shape
