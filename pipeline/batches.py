@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import TaskError
+from pipeline.recorded_outputs import Answers
 from pipeline.task import LoadedTask, SplitName, as_arguments
-
-Answers = NDArray[np.float32] | tuple[NDArray[np.float32], ...]
-"""What a network answers on a split, [N, ...]; a tuple where it has several outputs."""
 
 PREDICT_BATCH = 250
 FOLDS = 10

@@ -19,7 +19,7 @@ from pipeline.checks.layers import Activation, activations_of, first_divergence
 from pipeline.checks.lints import Finding, Promises, lint
 from pipeline.checks.operators import float_operators, fused_graph
 from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales
-from pipeline.recorded_outputs import read_answers
+from pipeline.recorded_outputs import Answers, all_answers, read_answers
 from pipeline.task import LoadedTask
 
 SCORE_TOLERANCE = 0.005
@@ -69,19 +69,18 @@ class Verdict:
     onnx_tflite: OutputComparison
 
 
-def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
+def judge(forms: Forms, task: LoadedTask, *, targets: Answers) -> Verdict:
     """Compare the three forms on the test split."""
     program, onnx, tflite = (read_answers(artifact) for artifact in (forms.program, forms.onnx, forms.tflite))
-    scale = _output_scale(forms)
     graphs = read_graph(forms.onnx_file.file("model.onnx")), read_graph(forms.tflite_file.file("model.tflite"))
     files = (
         _file(graphs[0], forms.promises[0], fused_graph(graphs[0].path), task.score(onnx, targets)),
         _file(graphs[1], forms.promises[1], None, task.score(tflite, targets)),
     )
     pairs = (
-        compare_outputs(program, onnx, scale=scale),
-        compare_outputs(program, tflite, scale=scale),
-        compare_outputs(onnx, tflite, scale=scale),
+        _compared(forms.program, forms.onnx, forms),
+        _compared(forms.program, forms.tflite, forms),
+        _compared(forms.onnx, forms.tflite, forms),
     )
     score = task.score(program, targets)
     decides = _decides(task, program)
@@ -108,10 +107,26 @@ def judge(forms: Forms, task: LoadedTask, *, targets: np.ndarray) -> Verdict:
     )
 
 
-def _output_scale(forms: Forms) -> float | None:
-    """The step of the output, as a file that gives integers says it."""
-    ports = [*forms.tflite.facts["ports"], *forms.onnx.facts["ports"]]
-    return next((port["scale"] for port in ports if port["scale"]), None)
+def _compared(one: Artifact, other: Artifact, forms: Forms) -> OutputComparison:
+    """Compare two forms' outputs, each by its own step; of several outputs the worst is told, and the decision of the first."""
+    scales = _output_scales(forms)
+    each = [
+        compare_outputs(mine, theirs, scale=scale)
+        for mine, theirs, scale in zip(all_answers(one), all_answers(other), scales, strict=True)
+    ]
+    return OutputComparison(
+        equal=min(found.equal for found in each),
+        within_1_lsb=min(found.within_1_lsb for found in each),
+        within_2_lsb=min(found.within_2_lsb for found in each),
+        max_lsb=max(found.max_lsb for found in each),
+        argmax_agreement=each[0].argmax_agreement,
+    )
+
+
+def _output_scales(forms: Forms) -> list[float | None]:
+    """The step of each output, as a file that gives integers says it."""
+    pairs = zip(forms.tflite.facts["ports"], forms.onnx.facts["ports"], strict=True)
+    return [tflite["scale"] or onnx["scale"] for tflite, onnx in pairs]
 
 
 def _file(graph: Graph, promises: Promises, fused: Graph | None, score: float) -> FileVerdict:
@@ -119,12 +134,14 @@ def _file(graph: Graph, promises: Promises, fused: Graph | None, score: float) -
     return FileVerdict(score=score, float_ops=len(float_ops), findings=tuple(lint(graph, promises, fused=fused)))
 
 
-def _decides(task: LoadedTask, outputs: np.ndarray) -> bool:
+def _decides(task: LoadedTask, outputs: Answers) -> bool:
     """Tell whether the largest of the outputs [N, K, ...] is a decision: with whole numbers as labels, or without any and no own loss.
 
     The largest of an embedding's numbers means nothing, and a step of rounding makes another one the largest.
     """
     labels = task.targets("test")
+    if isinstance(outputs, tuple):
+        return False
     if labels is None:
         return not hasattr(task.raw, "loss")
     return bool(np.issubdtype(labels.dtype, np.integer)) and labels.ndim == outputs.ndim - 1

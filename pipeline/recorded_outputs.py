@@ -17,6 +17,8 @@ from pipeline.artifact import Artifact
 from pipeline.errors import ModelError
 
 Floats = NDArray[np.float32]
+Answers = Floats | tuple[Floats, ...]
+"""What a model answers on a split, [N, ...]; a tuple where it has several outputs."""
 
 
 def create_outputs(folder: Path, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
@@ -38,9 +40,15 @@ def read_outputs(artifact: Artifact) -> tuple[Floats, ...]:
         ) from error
 
 
-def read_answers(artifact: Artifact) -> Floats:
-    """Return the first output on a split that is shown in one view, [N, ...]."""
-    return np.asarray(read_outputs(artifact)[0][0])
+def read_answers(artifact: Artifact) -> Answers:
+    """Return the answers on a split that is shown in one view, as `task.score` takes them."""
+    answers = all_answers(artifact)
+    return answers if len(answers) > 1 else answers[0]
+
+
+def all_answers(artifact: Artifact) -> tuple[Floats, ...]:
+    """Return the answers on a split that is shown in one view, [N, ...], one array for each output."""
+    return tuple(np.asarray(output[0]) for output in read_outputs(artifact))
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -4,21 +4,29 @@ The score is a black box. The draws are the same for every model that is judged 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-Score = Callable[[np.ndarray, np.ndarray], float]
+Values = np.ndarray | tuple[np.ndarray, ...]
+"""Outputs or targets [N, ...] of one split; a tuple where there are several."""
+Score = Callable[[Any, Any], float]
 RESAMPLES = 400
 
 
-def resampled_scores(score: Score, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def resampled_scores(score: Score, outputs: Values, targets: Values) -> np.ndarray:
     """Return the scores of the same RESAMPLES draws of the samples, the sample itself first: [1 + RESAMPLES]."""
     random = np.random.default_rng(0)
-    draws = random.integers(0, len(outputs), size=(RESAMPLES, len(outputs)))
-    return np.array([score(outputs, targets), *(score(outputs[draw], targets[draw]) for draw in draws)])
+    count = len(outputs[0]) if isinstance(outputs, tuple) else len(outputs)
+    draws = random.integers(0, count, size=(RESAMPLES, count))
+    return np.array([score(outputs, targets), *(score(_of(outputs, draw), _of(targets, draw)) for draw in draws)])
 
 
 def bounds(scores: np.ndarray) -> dict[str, float]:
     """Return the value of `resampled_scores`, or of a difference of two, with its 2.5 and 97.5 percentiles."""
     low, high = np.percentile(scores[1:], [2.5, 97.5])
     return {"value": float(scores[0]), "low": float(low), "high": float(high)}
+
+
+def _of(values: Values, draw: np.ndarray) -> Values:
+    return tuple(value[draw] for value in values) if isinstance(values, tuple) else values[draw]

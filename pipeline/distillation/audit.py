@@ -7,9 +7,8 @@ Letters: N samples, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -103,9 +102,9 @@ def verdict(*, broken: bool, ahead: Mapping[str, float], gain: Mapping[str, floa
     return "worth learning from" if gain["low"] > 0 else "no gain shown"
 
 
-def agreement(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+def agreement(one: Tensor, other: Tensor) -> float:
     """Return how often two teachers [N, K, ...] name the same class."""
-    return float((one.argmax(1) == other.argmax(1)).mean())
+    return float((one.argmax(1) == other.argmax(1)).float().mean())
 
 
 def _name(names: Sequence[str], number: int) -> str:

@@ -21,20 +21,20 @@ from pipeline.distillation.calibration import calibration_error, class_rows, tem
 from pipeline.distillation.preparations import preparations
 from pipeline.file_networks import file_network
 from pipeline.meaning import meaning_of
+from pipeline.recorded_outputs import Answers
 from pipeline.task import LoadedTask
 
 PREPARED_SAMPLES = 500
 """So many samples of the validation split are prepared otherwise; one of them is a fifth of a point."""
 
-Floats = NDArray[np.float32]
 
-
-def findings(name: str, model: Artifact, answers: Floats, task: LoadedTask) -> Iterator[Finding]:
-    """Give what is to be known of a teacher whose recorded answers on the validation split are [N, K, ...]."""
+def findings(name: str, model: Artifact, answers: Answers, task: LoadedTask) -> Iterator[Finding]:
+    """Give what is to be known of a teacher by its recorded answers on the validation split."""
     targets = task.targets("validation")
     assert targets is not None
-    if _are_classes(answers, targets):
-        logits, labels = torch.as_tensor(np.array(answers)), torch.as_tensor(targets)
+    logits = class_logits(answers, targets)
+    if logits is not None:
+        labels = torch.as_tensor(targets)
         found = (swapped_classes(logits, labels, task.labels), over_confidence(logits, labels))
         yield from (finding for finding in found if finding)
     now, others = _otherwise(name, model, task)
@@ -43,19 +43,24 @@ def findings(name: str, model: Artifact, answers: Floats, task: LoadedTask) -> I
         yield finding
 
 
-def calibration(answers: Floats, targets: NDArray[Any]) -> dict[str, float]:
+def calibration(answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
     """Return the expected calibration error and the temperature that mends it; nothing where there are no classes."""
-    if not _are_classes(answers, targets):
+    logits = class_logits(answers, targets)
+    if logits is None:
         return {}
-    rows, right = class_rows(torch.as_tensor(np.array(answers)), torch.as_tensor(targets))
+    rows, right = class_rows(logits, torch.as_tensor(targets))
     return {"calibration_error": calibration_error(rows, right), "temperature": temperature_of(rows, right)}
 
 
-def agreements(said: Mapping[str, Floats], targets: NDArray[Any]) -> dict[str, float]:
+def agreements(said: Mapping[str, Answers], targets: NDArray[Any]) -> dict[str, float]:
     """Return by "a, b" how often two teachers name the same class; nothing where there are no classes."""
-    if not all(_are_classes(answers, targets) for answers in said.values()):
-        return {}
-    return {f"{one}, {other}": agreement(said[one], said[other]) for one, other in combinations(said, 2)}
+    logits = {name: class_logits(answers, targets) for name, answers in said.items()}
+    pairs = [(one, other) for one, other in combinations(logits.items(), 2)]
+    return {
+        f"{one}, {other}": agreement(mine, theirs)
+        for (one, mine), (other, theirs) in pairs
+        if mine is not None and theirs is not None
+    }
 
 
 def size_against(model: Artifact, student: nn.Module, task: LoadedTask) -> dict[str, float | None]:
@@ -79,7 +84,7 @@ def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[float, dic
     def score(inputs: tuple[Tensor, ...]) -> float:
         [(_, outputs)] = answer(network, [replace(batch, inputs=inputs)])
         said = meaning_of(name, task).recorded(outputs, getattr(network, "outputs", ()))
-        return sign * task.score(said[0], np.asarray(batch.targets))
+        return sign * task.score(tuple(said) if len(said) > 1 else said[0], np.asarray(batch.targets))
 
     shown = task.heard(name, batch.inputs)
     pictures = {way: prepare(batch.inputs[0]).float() for way, prepare in ways.items()}
@@ -90,6 +95,9 @@ def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[float, dic
     }
 
 
-def _are_classes(answers: Floats, targets: NDArray[Any]) -> bool:
-    """Tell whether targets [N, ...] name classes of answers [N, K, ...]."""
-    return np.issubdtype(targets.dtype, np.integer) and (len(answers), *answers.shape[2:]) == targets.shape
+def class_logits(answers: Answers, targets: NDArray[Any]) -> Tensor | None:
+    """Return answers [N, K, ...] whose classes targets [N, ...] name; None where they name none."""
+    if isinstance(answers, tuple) or not np.issubdtype(targets.dtype, np.integer):
+        return None
+    named = (len(answers), *answers.shape[2:]) == targets.shape
+    return torch.as_tensor(np.array(answers)) if named else None

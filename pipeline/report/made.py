@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.artifact import Artifact
 from pipeline.plan import Plan, Row
 from pipeline.recipe import Recipe
-from pipeline.recorded_outputs import read_answers
+from pipeline.recorded_outputs import Answers, read_answers
 from pipeline.resampled import resampled_scores
 from pipeline.run import Done
 from pipeline.task import LoadedTask
@@ -26,12 +26,12 @@ class Made:
     task: LoadedTask
     done: Mapping[str, Done]
 
-    def answers(self, row: Row) -> np.ndarray:
+    def answers(self, row: Row) -> Answers:
         """Return what a row's model answers on the test split, [N, ...] float32."""
         return read_answers(self.done[row.answers].artifact)
 
     @cached_property
-    def targets(self) -> np.ndarray:
+    def targets(self) -> Answers:
         """The test split's targets; where nobody labelled it, what the reference answers."""
         targets = self.task.targets("test")
         return self.answers(self.reference) if targets is None else targets

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 from torch import nn
 
 from pipeline.architecture import load_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import Answers, Evaluation, predict, steps_an_epoch
+from pipeline.batches import Evaluation, predict, steps_an_epoch
 from pipeline.distillation.audit import verdict
 from pipeline.distillation.judged import agreements, calibration, findings, size_against
 from pipeline.distillation.supervision import TAKES, VALIDATION, supervise
@@ -64,7 +63,7 @@ def run(inputs: Mapping[str, Artifact], config: AuditConfig, context: Context) -
         for name, answers in said.items()
     }
     by_itself, taught = (
-        resampled_scores(task.score, _first(predict(network, task, "validation")), targets)
+        resampled_scores(task.score, predict(network, task, "validation"), targets)
         for network in (alone, _probe(inputs, config, context, "taught"))
     )
     ahead = max((bounds(sign * (score - by_itself)) for score in scores.values()), key=lambda found: found["value"])
@@ -77,11 +76,6 @@ def run(inputs: Mapping[str, Artifact], config: AuditConfig, context: Context) -
         "ahead": ahead,
         "verdict": verdict(broken=broken, ahead=ahead, gain=gain),
     }
-
-
-def _first(answers: Answers) -> np.ndarray[Any, Any]:
-    """Return the first output of a network, which is what a record of answers is judged by."""
-    return answers[0] if isinstance(answers, tuple) else answers
 
 
 def _listed(teacher: Mapping[str, Any]) -> list[dict[str, Any]]:
