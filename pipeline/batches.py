@@ -100,11 +100,17 @@ def training_batches(
 
 
 def split_batches(
-    task: LoadedTask, split: SplitName, *, batch_size: int = PREDICT_BATCH, view: int | None = None, seed: int = 0
+    task: LoadedTask,
+    split: SplitName,
+    *,
+    batch_size: int = PREDICT_BATCH,
+    view: int | None = None,
+    seed: int = 0,
+    start: int = 0,
 ) -> Iterator[Batch]:
-    """Give a split's batches in order: its samples as they are, or one view of them."""
+    """Give a split's batches in order from number `start` on: its samples as they are, or one view of them."""
     count = len(task.splits[split])
-    for first in range(0, count, batch_size):
+    for first in range(start * batch_size, count, batch_size):
         index = torch.arange(first, min(first + batch_size, count))
         yield _batch(task, split, index, view=view, seed=seed)
 

@@ -207,8 +207,9 @@ class _Drawing:
             for split, views in (("train", getattr(config, "views", 1)), ("validation", 1)):
                 answers = f"teach:{name}.{split}" + (f".{views}" if views > 1 else "")
                 if answers not in self.steps:
-                    meaning = self._meaning(name)
-                    self.add(answers, "outputs", {"model": f"teach:{name}"}, split=split, views=views, **meaning)
+                    kept = ("outputs",) if split == "train" else ()
+                    about = {"split": split, "views": views, **self._meaning(name)}
+                    self.add(answers, "outputs", {"model": f"teach:{name}"}, sections=kept, **about)
                 given[f"{'teacher_outputs' if split == 'train' else 'teacher_validation'}:{name}"] = answers
         return given
 

@@ -26,7 +26,7 @@ PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit")
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")
-SECTIONS = (*EXPORTS, "audit")
+SECTIONS = (*EXPORTS, "audit", "outputs")
 """Sections of stages that a plan adds by itself."""
 MAX_RECIPE_BYTES, MAX_LINE_BYTES = 2**16, 2**12
 """A recipe is a page; the time that tomllib takes grows with the square of a line's length."""
@@ -119,7 +119,14 @@ def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
         if name not in usable:
             raise RecipeError(f"{where}: no stage {name!r:.60}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
     # A trained teacher needs no stage of its own, but its settings may stand there.
-    meant = {*recipe.stages, *recipe.occurrences, "teach", *(EXPORTS if "export" in recipe.stages else ()), "audit"}
+    meant = {
+        *recipe.stages,
+        *recipe.occurrences,
+        "teach",
+        *(EXPORTS if "export" in recipe.stages else ()),
+        "audit",
+        "outputs",
+    }
     for name in recipe.sections:
         if name not in meant:
             raise RecipeError(

@@ -18,7 +18,7 @@ from pipeline.batches import Batch
 from pipeline.distillation.calibration import class_rows, temperature_of
 from pipeline.distillation.losses import Answers
 from pipeline.errors import ModelError, TaskError
-from pipeline.recorded_outputs import Floats, read_outputs
+from pipeline.recorded_outputs import Stored, read_outputs
 from pipeline.task import LoadedTask
 
 MOST_LABELS = 10_000
@@ -32,7 +32,7 @@ class Recorded:
     `kinds` says what each output is, empty where nobody said; `covers` [M, K] which classes each teacher knows, None where all know all.
     """
 
-    answers: tuple[tuple[Floats, ...], ...]
+    answers: tuple[tuple[Stored, ...], ...]
     names: tuple[str, ...] = ()
     kinds: tuple[Answers, ...] = ()
     covers: Tensor | None = None
