@@ -16,7 +16,8 @@ ONE_EPOCH = [f"--set={stage}.epochs=1" for stage in ("teach", "distill", "prune"
 def main() -> None:
     """Print every figure."""
     start_up()
-    subprocess.run([sys.executable, str(Path(__file__).with_name("training_overhead.py"))], check=True)
+    for script in ("training_overhead.py", "recorded_teacher.py"):
+        subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
     demo()
 
 
