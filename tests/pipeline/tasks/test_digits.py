@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from pipeline.architecture import macs_of, parameters_of
+from pipeline.batches import predict
 from pipeline.errors import TaskError
+from pipeline.file_networks import file_network
+from pipeline.stages import file_onnx, file_tflite
 from pipeline.task import LoadedTask
 from pipeline.task_file import load_task
-from pipeline.tasks.digits import STUDENTS, Digits
+from pipeline.tasks.digits import STUDENTS, Digits, three_teachers
+from tests.small_stages import make
 
 TASK = load_task("pipeline.tasks.digits:task", relative_to=Path())
 
@@ -70,3 +74,13 @@ def test_the_teacher_is_larger_than_every_student(student: str) -> None:
 def test_what_does_not_exist_is_one_line(wrong: dict[str, float]) -> None:
     with pytest.raises(TaskError, match="students: dscnn, mobilenet, resnet8"):
         Digits(**wrong)  # type: ignore[arg-type]  # the very mistake
+
+
+def test_three_teachers_differ_in_format_and_the_files_know_digits_that_they_never_saw(tmp_path: Path) -> None:
+    task = LoadedTask(raw=three_teachers, root=TASK.root)
+    kinds = {name: teacher.file_kind for name, teacher in task.teachers().items()}
+
+    assert kinds == {"resnet20": None, "mobilenet": "onnx", "convolutional": "tflite"}
+    for name, stage in (("mobilenet", file_onnx.STAGE), ("convolutional", file_tflite.STAGE)):
+        network = file_network(make(stage, task, tmp_path / name, teacher=name))
+        assert task.score(predict(network, task, "validation"), task.targets("validation")) > 0.98
