@@ -136,6 +136,8 @@ class _Drawing:
             if stage in ("teach", "export"):
                 continue
             given = {"network": network} if network else {}
+            if stage == "quantize":
+                given |= self.scheme(occurrence, given)
             self.add(occurrence, stage, given, sections=(stage, occurrence), supervised_by=teachers)
             network = occurrence
             self.epochs += getattr(self.steps[occurrence].config, "epochs", 0)
@@ -144,6 +146,17 @@ class _Drawing:
         if "export" in self.recipe.stages:
             self.files("int8" if "quantize" in self.recipe.stages else "float", last)
         return last
+
+    def scheme(self, occurrence: str, given: Mapping[str, str]) -> dict[str, str]:
+        """Add the step that chooses how a network is quantised, where the recipe leaves it open; return it as an input."""
+        own = {**self.recipe.sections.get("quantize", {}), **self.recipe.sections.get(occurrence, {})}
+        if own.get("scheme", "auto") != "auto" or not given:
+            return {}
+        settings: dict[str, Any] = {}
+        if "rules" in own:
+            settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
+        self.add(f"{occurrence}.scheme", "scheme", given, **settings)
+        return {"scheme": f"{occurrence}.scheme"}
 
     def given(self, teachers: tuple[str, ...]) -> str | None:
         """Add the student as the task gives it, where no stage starts from a fresh one; with no teacher it is the reference."""

@@ -24,7 +24,6 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scheme: Scheme = "static_int8"
     weight_bits: Literal[7, 8] = 8
     float_layers: tuple[str, ...] = ()
     whole_int8: bool = False

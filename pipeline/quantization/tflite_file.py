@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.quantization.form import FileForm
@@ -23,6 +24,7 @@ LAYER = re.compile(r"[^/;]*?\.?[A-Z][A-Za-z0-9]*_([^/;]+)")
 def finish(content: bytes, form: FileForm) -> bytes:
     """Return the file with the form's names, types and metadata."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    _take_in(model, content)
     graph = model.subgraphs[0]
     if form.input_type == "float32":
         graph.inputs = [_dequantised_rim(model, graph, index, inside=True) for index in graph.inputs]
@@ -34,6 +36,14 @@ def finish(content: bytes, form: FileForm) -> bytes:
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _take_in(model: Any, content: bytes) -> None:
+    """Put buffers that lie behind the flatbuffer, as ai-edge-quantizer writes large ones, back into it."""
+    for buffer in model.buffers:
+        if buffer.size:
+            buffer.data = np.frombuffer(content, np.uint8, count=buffer.size, offset=buffer.offset)
+            buffer.offset = buffer.size = 0
 
 
 def _dequantised_rim(model: Any, graph: Any, index: int, *, inside: bool) -> int:

@@ -5,6 +5,7 @@ The test split is read here and nowhere else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
@@ -45,11 +46,17 @@ def build(
         gains=gains(made, measured),
         fidelity=_gate(made),
         audit=dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
+        scheme=_scheme(made),
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements
         ),
     )
+
+
+def _scheme(made: Made) -> dict[str, Any] | None:
+    """Return why the network is quantised as it is, where the choice was not the recipe's."""
+    return next((dict(done.artifact.facts) for done in made.done.values() if done.artifact.kind == "scheme"), None)
 
 
 def _row(made: Made, row: Row) -> ReportRow:

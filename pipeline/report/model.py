@@ -169,6 +169,7 @@ class Report(Part):
     measurements: tuple[MeasurementFacts, ...]
     verdicts: tuple[Verdict, ...]
     audit: dict[str, Any] | None = None
+    scheme: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:

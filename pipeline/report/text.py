@@ -32,6 +32,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _differences(report),
         _gains(report),
         _audit(report),
+        _scheme(report),
         *_fidelity(report),
         _latency(report),
         _verdicts(report),
@@ -109,6 +110,23 @@ def _audit(report: Report) -> Sheet:
         audited.rows(found) if found else (),
         audited.notes(found) if found else (),
     )
+
+
+def _scheme(report: Report) -> Sheet:
+    """The choice between static and dynamic-range int8; none where there was nothing to choose."""
+    found = report.scheme or {"trials": (), "why": ""}
+    rows = tuple(
+        (
+            f"{trial['format']} on {trial['device']}",
+            f"{trial['quantity']}, {trial['unit']}",
+            f"{trial['static_int8']:,.5g}",
+            f"{trial['dynamic_int8']:,.5g}",
+            f"{trial['label']}{', disturbed' if trial['why_invalid'] else ''}",
+        )
+        for trial in found["trials"]
+    )
+    columns = ("untrained trial", "cost", "static int8", "dynamic int8", "label")
+    return Sheet("static or dynamic int8", columns, rows, (found["why"],))
 
 
 def _gains(report: Report) -> Sheet:

@@ -3,7 +3,7 @@
 With epochs it is quantisation-aware training (Jacob et al. 2018, https://arxiv.org/abs/1712.05877) under the teachers that
 supervise every stage; the ranges follow the network at first and stand still for the last part, so that the weights settle
 on the grid that the files will have. The schemes "dynamic_int8" and "float16" need no numbers fixed here: the files'
-own writers convert a float network.
+own writers convert a float network. "auto" takes what the step `scheme` found to cost less on the target, static int8 where it was not asked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from pipeline.batches import split_batches
 from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
 from pipeline.quantization.freeze import Prepared, calibrate, freeze_ranges, prepare, save_quantized
 from pipeline.quantization.ranges import Method
-from pipeline.quantization.rules import Rules
+from pipeline.quantization.rules import Rules, Scheme
 from pipeline.reproducible import conditions
 from pipeline.stage import Context, Progress, Stage
 from pipeline.training import TrainingConfig, train
@@ -28,6 +28,7 @@ from pipeline.training import TrainingConfig, train
 class QuantizeConfig(TrainingConfig, SupervisionConfig):
     """`calibration_samples` of the training split set the first ranges; `frozen_share` is the last part of the steps."""
 
+    scheme: Literal["auto"] | Scheme = "auto"
     epochs: int = Field(default=6, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
     schedule: Literal["one_cycle", "cosine", "constant"] = "cosine"
@@ -40,16 +41,16 @@ class QuantizeConfig(TrainingConfig, SupervisionConfig):
 
 def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:
     """Give the quantised network."""
-    task = context.task
+    task, scheme = context.task, _scheme(inputs, config)
     network = load_network(inputs["network"], task)
     save_network(network, context.out, constructor="student", fresh=task.student())
     facts: dict[str, Any] = {
         "parameters": parameters_of(network),
         "macs": macs_of(network, task.example()),
-        "scheme": config.rules.scheme,
+        "scheme": scheme,
         "weight_bits": config.rules.weight_bits,
     }
-    if config.rules.scheme != "static_int8":
+    if scheme != "static_int8":
         context.progress(Progress(1, 1, {}))
         return facts
     prepared = prepare(network, task.example(), config.rules, ranges=config.ranges)
@@ -61,6 +62,13 @@ def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context
     save_quantized(prepared, context.out)
     context.progress(Progress(1, 1, {}))
     return {**facts, "float_layers": [asdict(layer) for layer in prepared.float_layers]}
+
+
+def _scheme(inputs: Mapping[str, Artifact], config: QuantizeConfig) -> Scheme:
+    if config.scheme != "auto":
+        return config.scheme
+    found: Scheme = inputs["scheme"].facts["scheme"] if "scheme" in inputs else "static_int8"
+    return found
 
 
 def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:
@@ -99,7 +107,7 @@ STAGE = Stage(
     name="quantize",
     version=1,
     config=QuantizeConfig,
-    takes=("network", *TAKES),
+    takes=("network", "scheme?", *TAKES),
     gives="quantized",
     reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
     libraries=("torch", "torchao", "lightning-fabric"),

@@ -106,7 +106,11 @@ def test_the_teachers_supervise_every_stage_that_trains() -> None:
 
 
 def test_a_stage_that_only_calibrates_needs_no_teacher() -> None:
-    assert set(planned(["teach", "distill", "quantize"], quantize={"epochs": 0}).step("quantize").inputs) == {"network"}
+    assert set(
+        planned(["teach", "distill", "quantize"], quantize={"epochs": 0, "scheme": "static_int8"})
+        .step("quantize")
+        .inputs
+    ) == {"network"}
 
 
 def test_the_chain_is_a_chain() -> None:
@@ -201,3 +205,12 @@ def test_a_task_without_teachers_is_only_quantised() -> None:
 
     assert [name for name in names(drawn) if name.startswith("teach")] == []
     assert drawn.program == "quantize"
+
+
+def test_a_scheme_that_the_recipe_leaves_open_is_found_before_the_network_is_quantised() -> None:
+    drawn = planned(["teach", "distill", "quantize"], quantize={"rules": {"float_layers": ["head"]}})
+    names = [step.name for step in drawn.steps]
+
+    assert drawn.step("quantize").inputs["scheme"] == "quantize.scheme"
+    assert names.index("quantize.scheme") < names.index("quantize")
+    assert drawn.step("quantize.scheme").config.model_dump()["rules"]["float_layers"] == ("head",)

@@ -69,7 +69,7 @@ def test_both_files_of_a_quantised_network_answer_as_it_does(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("scheme", ["float16", "dynamic_int8"])
 def test_a_scheme_without_fixed_numbers_is_left_to_the_files(scheme: str, tmp_path: Path) -> None:
-    artifact = quantised(tmp_path, rules={"scheme": scheme})
+    artifact = quantised(tmp_path, scheme=scheme)
     (mine,) = read_outputs(make(outputs.STAGE, bars(), tmp_path / "mine", {"model": artifact}, split="test"))
     onnx = make(export_onnx.STAGE, bars(), tmp_path / "o", {"model": artifact}).file("model.onnx")
     pictures = np.stack([bars().splits.test[index][0] for index in range(40)])
