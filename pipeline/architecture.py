@@ -8,7 +8,6 @@ Pruning only ever makes extents smaller, so a file that would make one larger is
 memory than the constructor's own network.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -35,6 +34,7 @@ from pipeline.saved_network import (
     write_architecture,
 )
 from pipeline.task import LoadedTask
+from pipeline.vocabulary import tables_of, with_tables
 
 
 def save_network(module: nn.Module, folder: Path, *, constructor: str, fresh: nn.Module) -> None:
@@ -42,6 +42,8 @@ def save_network(module: nn.Module, folder: Path, *, constructor: str, fresh: nn
 
     ModelError when the network has other modules or tensors than `fresh`, or larger ones.
     """
+    tables = tables_of(module)
+    fresh = with_tables(fresh, tables)
     tensors, first = _tensors(module), _tensors(fresh)
     _check_names(set(tensors), set(first), constructor)
     shapes = {
@@ -49,7 +51,9 @@ def save_network(module: nn.Module, folder: Path, *, constructor: str, fresh: nn
         for name, tensor in tensors.items()
         if tensor.shape != first[name].shape
     }
-    architecture = Architecture(constructor=constructor, shapes=shapes, attributes=_attribute_changes(module, fresh))
+    architecture = Architecture(
+        constructor=constructor, shapes=shapes, attributes=_attribute_changes(module, fresh), tables=tables
+    )
     _check_smaller(architecture)
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
     write_architecture(architecture, folder)
@@ -59,10 +63,10 @@ def rebuild(fresh: nn.Module, folder: Path) -> nn.Module:
     """Return the network that a folder holds, built on a copy of what its constructor makes; ModelError where they part."""
     architecture, header = read_architecture(folder), read_header(folder)
     _check_smaller(architecture)
-    module = copy.deepcopy(fresh)
+    module = with_tables(fresh, architecture.tables)
+    first = _tensors(module)
     for name, changes in architecture.attributes.items():
         _set_attributes(_submodule(module, name), changes, name)
-    first = _tensors(fresh)
     _check_names(set(header), set(first), architecture.constructor)
     for name, tensor in first.items():
         change = architecture.shapes.get(name, Change(was=tuple(tensor.shape), now=tuple(tensor.shape)))

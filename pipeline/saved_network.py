@@ -7,14 +7,15 @@ task's constructor builds:
     {"schema": 1,
      "constructor": "student",                                     or "teacher:NAME"
      "shapes":     {"features.0.weight": {"was": [64, 1, 3, 3], "is": [40, 1, 3, 3]}},
-     "attributes": {"features.0": {"out_channels": {"was": 64, "is": 40}}}}
+     "attributes": {"features.0": {"out_channels": {"was": 64, "is": 40}}},
+     "tables":     {"words": 1200}}                                rows of trimmed tables; left out where there are none
 
 Both files may come from anywhere: each is bounded in size and checked field by field, and what is wrong is a ModelError.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,11 +45,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a network differs from its constructor's: tensors' shapes by name, modules' attributes by module and name."""
+    """How a network differs from its constructor's: tensors' shapes by name, modules' attributes by module and name.
+
+    `tables` are the embeddings that were trimmed (`pipeline.vocabulary`), with the rows that are left; shapes and attributes start from those.
+    """
 
     constructor: str
     shapes: Mapping[str, Change]
     attributes: Mapping[str, Mapping[str, Change]]
+    tables: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def write_architecture(architecture: Architecture, folder: Path) -> None:
             module: {name: _plain(change) for name, change in changes.items()}
             for module, changes in architecture.attributes.items()
         },
+        **({"tables": dict(architecture.tables)} if architecture.tables else {}),
     }
     (folder / ARCHITECTURE).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
@@ -77,7 +83,7 @@ def read_architecture(folder: Path) -> Architecture:
     """Read and check `architecture.json`; ModelError when it is anything but what the module's docstring shows."""
     path = folder / ARCHITECTURE
     document = _object(_parsed(path, _bounded(path)), path, "the document")
-    if set(document) != {"schema", "constructor", "shapes", "attributes"} or document["schema"] != 1:
+    if set(document) - {"tables"} != {"schema", "constructor", "shapes", "attributes"} or document["schema"] != 1:
         raise _wrong(
             path,
             f"keys {sorted(document)[:8]} of schema {document.get('schema')!r}",
@@ -93,7 +99,16 @@ def read_architecture(folder: Path) -> Architecture:
         attributes={
             module: _changes(changes, path, f"attributes of {module:.80}") for module, changes in attributes.items()
         },
+        tables=_tables(document.get("tables", {}), path),
     )
+
+
+def _tables(found: Any, path: Path) -> Mapping[str, int]:
+    tables = _object(found, path, "tables")
+    for name, rows in tables.items():
+        if type(rows) is not int or not 1 <= rows <= MAX_EXTENT:
+            raise _wrong(path, f"table {name:.80} of {rows!r:.40} rows", f"1 to {MAX_EXTENT}")
+    return tables
 
 
 def read_header(folder: Path) -> Mapping[str, StoredTensor]:

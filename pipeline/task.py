@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from pipeline.beside import contents_of
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
+from pipeline.plain_attention import plain
 from pipeline.reproducible import seeded
 from pipeline.teacher import Teacher, found_teacher, in_order
 
@@ -235,7 +236,7 @@ class LoadedTask:
 
     def student(self) -> nn.Module:
         """Build the student as the task's seed makes it; the same module on every call."""
-        return self._build("student", self.raw.student)
+        return plain(self._build("student", self.raw.student))
 
     def teachers(self) -> Mapping[str, Teacher]:
         """Return the teachers by name; none where the task has no `teachers`."""

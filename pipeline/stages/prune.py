@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.architecture import load_network, save_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import Batch, Evaluation, evaluate, one_or_all, training_batches
+from pipeline.batches import Batch, Evaluation, evaluate, one_or_all, split_batches, training_batches
 from pipeline.distillation import seen
 from pipeline.distillation.supervision import TAKES, Supervision, SupervisionConfig, supervise
 from pipeline.errors import TrainingError
@@ -28,6 +28,7 @@ from pipeline.pruning.pruner import Wish, prune_to
 from pipeline.stage import Context, Progress, Stage
 from pipeline.task import as_arguments
 from pipeline.training import TrainingConfig, TrainingResult, train
+from pipeline.vocabulary import trim
 
 TAYLOR_BATCHES, TAYLOR_BATCH_SIZE = 16, 32
 """What Taylor importance looks at: few samples do (Molchanov et al. 2019, section 4.2), many batches make its mean."""
@@ -37,7 +38,8 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     """How small, by what, and in how many cuts; with `epochs` = 0 it only cuts, for a later stage to train.
 
     `keep_macs` and `floor_ratio` are shares of what comes in; the target gives `channel_multiple`. `largest_drop` is the share
-    of its score that the network may lose before it counts as collapsed.
+    of its score that the network may lose before it counts as collapsed. `trim_vocabulary` keeps the rows of embeddings whose ids come in
+    the training data; the MACs don't change by it.
     """
 
     keep_macs: float = Field(default=0.5, gt=0, le=1)
@@ -47,6 +49,7 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     cuts: int = Field(default=1, ge=1)
     cut_share: float = Field(default=0.3, ge=0, lt=1)
     largest_drop: float = Field(default=0.1, gt=0, lt=1)
+    trim_vocabulary: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def run(inputs: Mapping[str, Artifact], config: PruneConfig, context: Context) -
     task = context.task
     whole = load_network(inputs["network"], task)
     before = _judge(_supervision(whole, inputs, config, context), context)(whole)
+    rows = trim(whole, _plain_batches(context)) if config.trim_vocabulary else {}
     network, cuts, results = whole, [], []
     for number, part in enumerate(parts_of(config)):
         wish = Wish(
@@ -78,7 +82,11 @@ def run(inputs: Mapping[str, Artifact], config: PruneConfig, context: Context) -
         results.append(_trained(network, part, number, inputs=inputs, config=config, context=context))
     _check_recovery(before, results[-1], config)
     save_network(network, context.out, constructor="student", fresh=task.student())
-    return _facts(before, cuts, results)
+    return {**_facts(before, cuts, results), "vocabulary": {name: list(counts) for name, counts in rows.items()}}
+
+
+def _plain_batches(context: Context) -> Iterator[tuple[Tensor, ...]]:
+    return (batch.inputs for batch in split_batches(context.task, "train", batch_size=250))
 
 
 def parts_of(config: PruneConfig) -> list[Part]:
