@@ -13,10 +13,10 @@ INPUTS := pyproject.toml .ci/constraints.txt
 demo: .venv/with-demo
 	$(BIN)/edgepress run digits --out build/digits
 
-test: .venv/with-test .venv/with-links .venv/with-tweets
+test: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc
 	$(BIN)/python -m pytest -m "not slow" --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-slow: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-qemu .venv/with-qemu-arm
+test-slow: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
 
 lint: .venv/with-test
@@ -43,6 +43,12 @@ clean:
 .venv/with-tweets: | .venv/with-test
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps \
 		--dest "$$($(BIN)/python -c 'from pipeline.tasks.text_ratings import archive_path; print(archive_path().parent)')" vaderSentiment==3.3.2
+	@touch $@
+
+# The speech features' routine for devices is C; a test compiles it.
+.venv/with-cc: | .venv/with-test
+	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; } \
+		|| { echo "the tests need a C compiler; install it: apt-get install gcc libc6-dev" >&2; exit 1; }
 	@touch $@
 
 .venv/with-qemu: | .venv/with-test
