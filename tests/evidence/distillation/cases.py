@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import tasks
+from pipeline.networks.dscnn import DSCNN
+from pipeline.networks.resnet import resnet8, resnet20
 from pipeline.task import LoadedTask
-from pipeline.tasks import digits, tweets
+from pipeline.tasks import digits, keywords, tweets
 from pipeline.tasks.text_minilm import SentenceClassifier
 from pipeline.teacher import Teacher
 
@@ -63,10 +65,30 @@ class ThreeReaders(tweets.Tweets):
         }
 
 
+class ThreeListeners(keywords.Keywords):
+    """The keywords with three teachers: ResNet-20, ResNet-8, and a DS-CNN twice as wide as the student."""
+
+    def teachers(self) -> dict[str, Teacher]:
+        """Return them, all to be trained here."""
+        count = len(self.labels)
+        return {
+            "resnet20": Teacher(partial(resnet20, count)),
+            "resnet8": Teacher(partial(resnet8, count)),
+            "wide": Teacher(partial(DSCNN, count, width=2 * self.sizes.width, kernel=(10, 4))),
+        }
+
+
 CASES: Mapping[str, Case] = {
     "digits": Case(digits.three_teachers, "resnet20", {"epochs": 12}, {"epochs": 6}, {**SINGLE, "with hints": HINTED}),
     "digits, 150 of them": Case(
         digits.ThreeTeachers(train_fraction=0.05), "mobilenet", {}, {"epochs": 60, "views": 8}, SINGLE
+    ),
+    "keywords": Case(
+        ThreeListeners(),
+        "resnet20",
+        {"epochs": 10, "batch_size": 32},
+        {"epochs": 8, "batch_size": 32},
+        {name: SINGLE[name] for name in ("soft targets", "decoupled")},
     ),
     "tweets": Case(
         ThreeReaders(),
