@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.artifact import Artifact
+from pipeline.depth import lengths_of, with_lengths
 from pipeline.errors import ModelError
 from pipeline.saved_network import (
     ARCHITECTURE,
@@ -42,8 +43,8 @@ def save_network(module: nn.Module, folder: Path, *, constructor: str, fresh: nn
 
     ModelError when the network has other modules or tensors than `fresh`, or larger ones.
     """
-    tables = tables_of(module)
-    fresh = with_tables(fresh, tables)
+    tables, lengths = tables_of(module), lengths_of(module, fresh)
+    fresh = with_tables(with_lengths(fresh, lengths), tables)
     tensors, first = _tensors(module), _tensors(fresh)
     _check_names(set(tensors), set(first), constructor)
     shapes = {
@@ -52,7 +53,11 @@ def save_network(module: nn.Module, folder: Path, *, constructor: str, fresh: nn
         if tensor.shape != first[name].shape
     }
     architecture = Architecture(
-        constructor=constructor, shapes=shapes, attributes=_attribute_changes(module, fresh), tables=tables
+        constructor=constructor,
+        shapes=shapes,
+        attributes=_attribute_changes(module, fresh),
+        tables=tables,
+        lengths=lengths,
     )
     _check_smaller(architecture)
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
@@ -63,7 +68,7 @@ def rebuild(fresh: nn.Module, folder: Path) -> nn.Module:
     """Return the network that a folder holds, built on a copy of what its constructor makes; ModelError where they part."""
     architecture, header = read_architecture(folder), read_header(folder)
     _check_smaller(architecture)
-    module = with_tables(fresh, architecture.tables)
+    module = with_tables(with_lengths(fresh, architecture.lengths), architecture.tables)
     first = _tensors(module)
     for name, changes in architecture.attributes.items():
         _set_attributes(_submodule(module, name), changes, name)

@@ -8,7 +8,8 @@ task's constructor builds:
      "constructor": "student",                                     or "teacher:NAME"
      "shapes":     {"features.0.weight": {"was": [64, 1, 3, 3], "is": [40, 1, 3, 3]}},
      "attributes": {"features.0": {"out_channels": {"was": 64, "is": 40}}},
-     "tables":     {"words": 1200}}                                rows of trimmed tables; left out where there are none
+     "tables":     {"words": 1200},                                rows of trimmed tables; left out where there are none
+     "lengths":    {"blocks": 1}}                                  layers left in a row of equal ones; as above
 
 Both files may come from anywhere: each is bounded in size and checked field by field, and what is wrong is a ModelError.
 """
@@ -47,13 +48,15 @@ class Change:
 class Architecture:
     """How a network differs from its constructor's: tensors' shapes by name, modules' attributes by module and name.
 
-    `tables` are the embeddings that were trimmed (`pipeline.vocabulary`), with the rows that are left; shapes and attributes start from those.
+    `tables` are the embeddings that were trimmed (`pipeline.vocabulary`), with the rows that are left, `lengths` the rows of equal layers
+    that lost some (`pipeline.depth`); shapes and attributes start from those.
     """
 
     constructor: str
     shapes: Mapping[str, Change]
     attributes: Mapping[str, Mapping[str, Change]]
     tables: Mapping[str, int] = field(default_factory=dict)
+    lengths: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def write_architecture(architecture: Architecture, folder: Path) -> None:
             for module, changes in architecture.attributes.items()
         },
         **({"tables": dict(architecture.tables)} if architecture.tables else {}),
+        **({"lengths": dict(architecture.lengths)} if architecture.lengths else {}),
     }
     (folder / ARCHITECTURE).write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
@@ -83,7 +87,10 @@ def read_architecture(folder: Path) -> Architecture:
     """Read and check `architecture.json`; ModelError when it is anything but what the module's docstring shows."""
     path = folder / ARCHITECTURE
     document = _object(_parsed(path, _bounded(path)), path, "the document")
-    if set(document) - {"tables"} != {"schema", "constructor", "shapes", "attributes"} or document["schema"] != 1:
+    if (
+        set(document) - {"tables", "lengths"} != {"schema", "constructor", "shapes", "attributes"}
+        or document["schema"] != 1
+    ):
         raise _wrong(
             path,
             f"keys {sorted(document)[:8]} of schema {document.get('schema')!r}",
@@ -99,16 +106,17 @@ def read_architecture(folder: Path) -> Architecture:
         attributes={
             module: _changes(changes, path, f"attributes of {module:.80}") for module, changes in attributes.items()
         },
-        tables=_tables(document.get("tables", {}), path),
+        tables=_counts(document.get("tables", {}), path, "tables"),
+        lengths=_counts(document.get("lengths", {}), path, "lengths"),
     )
 
 
-def _tables(found: Any, path: Path) -> Mapping[str, int]:
-    tables = _object(found, path, "tables")
-    for name, rows in tables.items():
-        if type(rows) is not int or not 1 <= rows <= MAX_EXTENT:
-            raise _wrong(path, f"table {name:.80} of {rows!r:.40} rows", f"1 to {MAX_EXTENT}")
-    return tables
+def _counts(found: Any, path: Path, what: str) -> Mapping[str, int]:
+    counts = _object(found, path, what)
+    for name, count in counts.items():
+        if type(count) is not int or not 1 <= count <= MAX_EXTENT:
+            raise _wrong(path, f"{what} of {name:.80}: {count!r:.40}", f"1 to {MAX_EXTENT}")
+    return counts
 
 
 def read_header(folder: Path) -> Mapping[str, StoredTensor]:

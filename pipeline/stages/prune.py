@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.architecture import load_network, save_network
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import Batch, Evaluation, evaluate, one_or_all, split_batches, training_batches
+from pipeline.depth import drop_layers
 from pipeline.distillation import seen
 from pipeline.distillation.supervision import TAKES, Supervision, SupervisionConfig, supervise
 from pipeline.errors import TrainingError
@@ -39,7 +40,8 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
 
     `keep_macs` and `floor_ratio` are shares of what comes in; the target gives `channel_multiple`. `largest_drop` is the share
     of its score that the network may lose before it counts as collapsed. `trim_vocabulary` keeps the rows of embeddings whose ids come in
-    the training data; the MACs don't change by it.
+    the training data; the MACs don't change by it. `drop_layers` is how many layers leave each row of equal ones before anything else does;
+    `keep_macs` still counts from the network that came in.
     """
 
     keep_macs: float = Field(default=0.5, gt=0, le=1)
@@ -50,6 +52,7 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     cut_share: float = Field(default=0.3, ge=0, lt=1)
     largest_drop: float = Field(default=0.1, gt=0, lt=1)
     trim_vocabulary: bool = False
+    drop_layers: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ def run(inputs: Mapping[str, Artifact], config: PruneConfig, context: Context) -
     whole = load_network(inputs["network"], task)
     before = _judge(_supervision(whole, inputs, config, context), context)(whole)
     rows = trim(whole, _plain_batches(context)) if config.trim_vocabulary else {}
-    network, cuts, results = whole, [], []
+    network, layers = whole, dict[str, tuple[int, int]]()
+    if config.drop_layers:
+        network, layers = drop_layers(whole, config.drop_layers, list(_losses(whole, inputs, config, context)))
+    cuts, results = [], []
     for number, part in enumerate(parts_of(config)):
         wish = Wish(
             keep_macs=part.keep_macs,
@@ -82,7 +88,11 @@ def run(inputs: Mapping[str, Artifact], config: PruneConfig, context: Context) -
         results.append(_trained(network, part, number, inputs=inputs, config=config, context=context))
     _check_recovery(before, results[-1], config)
     save_network(network, context.out, constructor="student", fresh=task.student())
-    return {**_facts(before, cuts, results), "vocabulary": {name: list(counts) for name, counts in rows.items()}}
+    return {**_facts(before, cuts, results), "vocabulary": _listed(rows), "layers": _listed(layers)}
+
+
+def _listed(changes: Mapping[str, tuple[int, int]]) -> dict[str, list[int]]:
+    return {name: list(change) for name, change in changes.items()}
 
 
 def _plain_batches(context: Context) -> Iterator[tuple[Tensor, ...]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.architecture import load_network, macs_of
+from pipeline.architecture import load_network, macs_of, parameters_of
 from pipeline.artifact import Artifact
 from pipeline.batches import evaluate
 from pipeline.errors import ModelError, TrainingError
@@ -13,8 +13,10 @@ from pipeline.stage import Progress
 from pipeline.stages import distill, outputs, prune, teach
 from pipeline.stages.prune import PruneConfig, parts_of
 from pipeline.task import LoadedTask
+from pipeline.task_file import wrap_task
 from tests.small_stages import context_of, make
 from tests.small_task import Bars, Net, bars, same_weights, weights_of
+from tests.small_text import WORDS, Sentences
 
 SETTINGS: dict[str, Any] = {"epochs": 6, "batch_size": 16, "views": 2, "channel_multiple": 2}
 
@@ -200,3 +202,18 @@ def test_what_comes_in_stays_as_it_was(tmp_path: Path, given: dict[str, Artifact
     pruned(tmp_path, given)
 
     assert same_weights(before, weights_of(load_network(given["network"], wide_bars())))
+
+
+def test_a_transformer_loses_words_layers_and_heads_in_one_stage_and_comes_back(tmp_path: Path) -> None:
+    task = wrap_task(Sentences())
+    given = make(distill.STAGE, task, tmp_path / "given", {}, epochs=1)
+    settings: dict[str, Any] = {"epochs": 1, "keep_macs": 0.3, "channel_multiple": 4, "largest_drop": 0.9}
+    made = make(
+        prune.STAGE, task, tmp_path / "made", {"network": given}, trim_vocabulary=True, drop_layers=1, **settings
+    )
+    network = load_network(made, task)
+
+    assert made.facts["layers"] == {"blocks": [2, 1]}
+    assert made.facts["vocabulary"]["words"][0] == WORDS
+    assert made.facts["parameters"] == parameters_of(network) < parameters_of(load_network(given, task))
+    assert network(*task.example()).shape == (2, 2)
