@@ -65,9 +65,9 @@ def found(name: str, seed: int, arm: str, work: Path) -> dict[str, Any]:
     where = folder / f"{seed}" / arm.replace(" ", "-")
     if arm == AUDIT:
         asked = {f"model:{who}": taught(case, who, folder) for who in heard}
-        told = _once(audit.STAGE, task, where, {**given, **asked}, seed=seed, **{**chosen, "epochs": 1}).facts
+        told = once(audit.STAGE, task, where, {**given, **asked}, seed=seed, **{**chosen, "epochs": 1}).facts
         return {"verdict": told["verdict"], "gain": told["probe"]["gain"], "ahead": told["ahead"]}
-    made = _once(distill.STAGE, task, where, given, seed=seed, **chosen)
+    made = once(distill.STAGE, task, where, given, seed=seed, **chosen)
     score = task.score(predict(load_network(made, task), task, "test"), task.targets("test"))
     return {"validation": made.facts["validation_score"], "score": score}
 
@@ -78,8 +78,8 @@ def taught(case: Case, who: str, folder: Path) -> Artifact:
     teacher = task.teachers()[who]
     stages = discover()
     if teacher.file_kind:
-        return _once(stages[f"file_{teacher.file_kind}"], task, folder / who, {}, teacher=who)
-    return _once(stages["teach"], task, folder / who, {}, seed=0, teacher=who, **case.teach)
+        return once(stages[f"file_{teacher.file_kind}"], task, folder / who, {}, teacher=who)
+    return once(stages["teach"], task, folder / who, {}, seed=0, teacher=who, **case.teach)
 
 
 def spoken(case: Case, task: LoadedTask, who: str, folder: Path) -> dict[str, Artifact]:
@@ -90,7 +90,7 @@ def spoken(case: Case, task: LoadedTask, who: str, folder: Path) -> dict[str, Ar
     where = folder / f"{task.seed}" / f"said-{who}"
     views = case.student.get("views", distill.STAGE.config.model_fields["views"].default)
     train, validation = (
-        _once(
+        once(
             outputs.STAGE,
             task,
             where / split,
@@ -106,7 +106,7 @@ def spoken(case: Case, task: LoadedTask, who: str, folder: Path) -> dict[str, Ar
     return {f"teacher_outputs:{who}": train, f"teacher_validation:{who}": validation, **network}
 
 
-def _once(stage: Stage, task: LoadedTask, folder: Path, inputs: Mapping[str, Artifact], **settings: Any) -> Artifact:
+def once(stage: Stage, task: LoadedTask, folder: Path, inputs: Mapping[str, Artifact], **settings: Any) -> Artifact:
     """Run a stage, or open what an earlier run left."""
     if (folder / "out" / "artifact.json").exists():
         return open_artifact(folder / "out")
@@ -115,12 +115,13 @@ def _once(stage: Stage, task: LoadedTask, folder: Path, inputs: Mapping[str, Art
 
 
 def _keep(run: dict[str, Any]) -> None:
-    told = {**run, "commit": _commit()}
+    told = {**run, "commit": commit()}
     RESULTS.write_text(json.dumps([*results(), told], indent=1) + "\n", encoding="utf-8")
     print(json.dumps(told), flush=True)
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the short hash of what is checked out."""
     return subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=FOLDER
     ).stdout.strip()
