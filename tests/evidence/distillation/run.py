@@ -37,13 +37,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "distillation_study")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--tasks", nargs="*", default=list(CASES))
+    parser.add_argument("--arms", nargs="*", default=[], help="these alone, in this order")
     arguments = parser.parse_args()
     if arguments.what == "table":
         print(table(results()))
         return
     for seed in arguments.seeds:
         for name in arguments.tasks:
-            for arm in (*CASES[name].arms, AUDIT):
+            for arm in arguments.arms or (*CASES[name].arms, AUDIT):
                 if (name, seed, arm) not in {(run["task"], run["seed"], run["arm"]) for run in results()}:
                     _keep({"task": name, "seed": seed, "arm": arm, **found(name, seed, arm, arguments.work)})
 
