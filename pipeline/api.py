@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from pipeline import run as engine
 from pipeline.artifact import Facts
+from pipeline.chosen import with_chosen
 from pipeline.deliver import deliver
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.measure import measure
 from pipeline.places import EVERY, place_of, read_places
-from pipeline.plan import Plan, Step, plan
+from pipeline.plan import Plan, Step, choice_plan, plan
 from pipeline.pour import pour
 from pipeline.recipe import Recipe, read_recipe, recipe_from
 from pipeline.report.audited import why_stopped
@@ -91,14 +92,14 @@ def press(
     where = _devices(recipe, devices, [target.name for target, _ in plans])
     for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
-        done: dict[str, Done] = {}
+        own, planned, done = _with_student(recipe, task, target, steps, store=store, watcher=watcher)
         for step in engine.run(
-            steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
+            planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
         ):
             watcher.done(step)
             done[step.step.name] = step
             _heed(step, watcher)
-        made = Made(recipe=recipe, plan=steps, task=task, done=done)
+        made = Made(recipe=recipe, plan=planned, task=own, done=done)
         device = where[target.name]
         measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
@@ -109,7 +110,8 @@ def press(
 
 def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
     """Judge a recipe's teachers, as a run of it does at its start; RecipeError where there is nothing to judge."""
-    _, whole = _plans(recipe, task)[0]
+    target, whole = _plans(recipe, task)[0]
+    task, whole, _ = _with_student(recipe, task, target, whole, store=Store(default_store()), watcher=watcher)
     if "audit" not in {step.name for step in whole.steps}:
         raise RecipeError(
             f"recipe {recipe.name!r} has nothing to audit: it takes a stage distill, a teacher, and labels on the training and "
@@ -131,6 +133,22 @@ def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
     return found
 
 
+def _with_student(
+    recipe: Recipe, task: LoadedTask, target: Target, steps: Plan, *, store: Store, watcher: Watcher
+) -> tuple[LoadedTask, Plan, dict[str, Done]]:
+    """Return the task with the student that the recipe asks for, its plan, and the step that chose it, if any."""
+    if recipe.student == "task":
+        return task, steps, {}
+    stages, poured = discover(), pour(target)
+    choice = choice_plan(recipe, task, stages, poured=poured)
+    name = f"{recipe.name}@{target.name}@choose"
+    [done] = engine.run(choice, task, store, seed=recipe.seed, name=name, watch=watcher.watch)
+    watcher.done(done)
+    watcher.say(f"student: {done.artifact.facts['why']}")
+    own = with_chosen(task, done.artifact.facts)
+    return own, plan(recipe, own, stages, poured=poured), {"choose": done}
+
+
 def _heed(done: Done, watcher: Watcher) -> None:
     """Stop where the audit's verdict and the recipe say so; tell it in any case."""
     if done.step.name != "audit":
@@ -145,7 +163,16 @@ def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
     """Say of each step of each target whether a run would make it, and why; makes nothing."""
     store = Store(default_store())
     for target, steps in _plans(recipe, task):
-        for outlook in engine.explain(steps, task, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}"):
+        own, planned = task, steps
+        if recipe.student == "auto":
+            choice = choice_plan(recipe, task, discover(), poured=pour(target))
+            name = f"{recipe.name}@{target.name}@choose"
+            [outlook] = engine.explain(choice, task, store, seed=recipe.seed, name=name)
+            yield target.name, outlook
+            if not outlook.cached:
+                continue  # what follows depends on the choice
+            own, planned, _ = _with_student(recipe, task, target, steps, store=store, watcher=Silent())
+        for outlook in engine.explain(planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}"):
             yield target.name, outlook
 
 

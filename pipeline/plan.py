@@ -75,6 +75,16 @@ def plan(
     return Plan(steps=tuple(drawing.steps.values()), rows=tuple(drawing.rows), program=program, files=files)
 
 
+def choice_plan(recipe: Recipe, task: LoadedTask, stages: Mapping[str, Stage], *, poured: Mapping[str, Any]) -> Plan:
+    """Return the one step that finds a student for a recipe's budget; its probe trains as [distill] does."""
+    drawing = _Drawing(recipe=recipe, task=task, stages=stages, poured=poured)
+    known = stages["choose"].config.model_fields
+    own = {key: value for key, value in recipe.sections.get("distill", {}).items() if key in known}
+    budget = {"latency_ms": recipe.budget.latency_ms, "size_kib": recipe.budget.size_kib}
+    drawing.add("choose", "choose", {}, **{**own, **budget, "epochs": 1, "peers": 0})
+    return Plan(steps=tuple(drawing.steps.values()), rows=(), program="", files=())
+
+
 @dataclass
 class _Drawing:
     """The plan while it is drawn."""

@@ -12,6 +12,7 @@ def pour(target: Target) -> Mapping[str, Mapping[str, Any]]:
     return {
         "prune": {"channel_multiple": target.channel_multiple.value},
         "scheme": _scheme(target),
+        "choose": _choose(target),
         "quantize": _rules(target),
         "export_onnx": _file(target.formats.onnx),
         "export_tflite": _file(target.formats.tflite),
@@ -27,6 +28,17 @@ def _scheme(target: Target) -> dict[str, Any]:
         "device": "qemu" if target.emulation and expected().complete else "host",
         "profile": target.model_dump(mode="json"),
         "integers_alone": target.kind == "microcontroller" or target.accelerator is not None,
+    }
+
+
+def _choose(target: Target) -> dict[str, Any]:
+    """Return what the choice of a student must know: the target's file, and who says what it costs there."""
+    device = "qemu" if target.emulation and expected().complete else "host"
+    return {
+        **_rules(target),
+        "tflite": _file(target.formats.tflite),
+        "device": "vela" if target.accelerator else device,
+        "profile": target.model_dump(mode="json"),
     }
 
 

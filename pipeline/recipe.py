@@ -5,7 +5,7 @@
     seed = 0                                     targets = ["raspberry-pi-4"]
 
 A section `[prune]` sets the stage of that name wherever it stands; `[prune-2]` its second occurrence alone. `[budget]`
-lines become verdicts; `controls = false` leaves the control rows out, `measure = false` the latencies. What a section
+lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies. What a section
 leaves out comes from the target or is the stage's default.
 """
 
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import RecipeError, did_you_mean, root_cause
 
 DEFAULT_STAGES = ("teach", "distill", "prune", "quantize", "export")
-PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme")
+PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "choose")
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")
@@ -57,6 +57,7 @@ class Recipe(BaseModel):
     stages: tuple[str, ...] = Field(default=DEFAULT_STAGES, min_length=1)
     budget: Budget = Budget()
     devices: dict[str, str] = {}
+    student: Literal["task", "auto"] = "task"
     controls: bool = True
     measure: bool = True
     sections: dict[str, dict[str, Any]] = {}

@@ -47,6 +47,7 @@ def build(
         fidelity=_gate(made),
         audit=dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
         scheme=_scheme(made),
+        choice=dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements

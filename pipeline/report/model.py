@@ -170,6 +170,7 @@ class Report(Part):
     verdicts: tuple[Verdict, ...]
     audit: dict[str, Any] | None = None
     scheme: dict[str, Any] | None = None
+    choice: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:

@@ -31,6 +31,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _stages(report),
         _differences(report),
         _gains(report),
+        _choice(report),
         _audit(report),
         _scheme(report),
         *_fidelity(report),
@@ -110,6 +111,24 @@ def _audit(report: Report) -> Sheet:
         audited.rows(found) if found else (),
         audited.notes(found) if found else (),
     )
+
+
+def _choice(report: Report) -> Sheet:
+    """How the student was chosen; none where the task gave its own."""
+    found = report.choice or {"looked": (), "why": ""}
+    rows = tuple(
+        (
+            f"{each['family']}, width {each['width']}, depth {each['depth']}",
+            _count(each["macs"]),
+            f"{each['size_kib']:.1f} KiB",
+            "not known" if each["latency_ms"] is None else f"{each['latency_ms']:.3f} ms ({each['label']})",
+            each["breaks"] or "none",
+            "not tried" if each["score"] is None else f"{each['score']:.4f}",
+        )
+        for each in found["looked"]
+    )
+    columns = ("network", "MACs", "int8 TFLite", "latency", "breaks", "validation score of a probe")
+    return Sheet("the student, chosen", columns, rows, (found["why"],))
 
 
 def _scheme(report: Report) -> Sheet:

@@ -3,6 +3,7 @@ from torch import Tensor, nn
 
 from pipeline.layout import lay_out, takes_channels_last
 from pipeline.networks.dscnn import dscnn
+from pipeline.networks.resnet import ResNet
 
 PICTURES = (torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)),)
 
@@ -12,7 +13,7 @@ class Viewed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.last = nn.Conv2d(1, 4, 3), nn.Linear(4 * 26 * 26, 2)
+        self.first, self.last = nn.Conv2d(1, 8, 3), nn.Linear(8 * 26 * 26, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
@@ -45,3 +46,9 @@ def test_the_trial_leaves_statistics_alone() -> None:
     takes_channels_last(network, PICTURES)
 
     assert network.get_buffer("features.1.num_batches_tracked") == 0
+
+
+def test_a_network_of_few_channels_keeps_the_usual_order() -> None:
+    """The backward pass of torch corrupts its memory where such a network's channels come last."""
+    assert not takes_channels_last(ResNet(4, blocks=1, widths=(4, 8, 16)), PICTURES)
+    assert takes_channels_last(ResNet(4, blocks=1, widths=(8, 16, 32)), PICTURES)

@@ -1,0 +1,243 @@
+"""choose: a student for a target and a budget, out of the built-in families.
+
+Of each family the largest rung that keeps the budget is found by halving: it is quantised untrained, written as a file, and judged by the
+target's own figures (Vela's estimate, counts on the emulated core, or this machine's time where neither is there). Those few are trained
+for some hundred steps by the labels alone; the best on the validation split is taken, of several that can't be told apart the cheapest.
+
+The budget is that of the student itself: a recipe that prunes afterwards ends below it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import nn
+
+from devices import Request, open_device
+from pipeline.architecture import macs_of, parameters_of
+from pipeline.artifact import Artifact, Facts
+from pipeline.batches import Evaluation, predict, split_batches, steps_an_epoch
+from pipeline.distillation.supervision import supervise
+from pipeline.errors import TaskError, TrainingError
+from pipeline.networks.families import Rung, Sizes, ladders, sizes_of
+from pipeline.quantization.form import FileForm
+from pipeline.quantization.freeze import calibrate, freeze, freeze_ranges, prepare
+from pipeline.quantization.rules import Rules
+from pipeline.reproducible import conditions, seeded
+from pipeline.resampled import bounds, resampled_scores
+from pipeline.stage import Context, Progress, Stage
+from pipeline.stages.distill import DistillConfig
+from pipeline.stages.export_tflite import ExportTfliteConfig, write_tflite
+from pipeline.task import as_arguments
+from pipeline.training import train
+from targets import Target
+
+CALIBRATION_SAMPLES = 64
+KIB = 1024
+SHORT = Request(warmup_seconds=0.2, min_seconds=0.3)
+
+
+class ChooseConfig(DistillConfig):
+    """The budget, and what is poured in: the TFLite file's form, the target's profile, the device that stands for it."""
+
+    not_in_key: ClassVar[frozenset[str]] = DistillConfig.not_in_key
+
+    epochs: int = Field(default=1, ge=1)
+    probe_steps: int = Field(default=300, ge=1)
+    latency_ms: float | None = None
+    size_kib: float | None = None
+    rules: Rules = Rules()
+    tflite: ExportTfliteConfig = ExportTfliteConfig()
+    device: Literal["host", "qemu", "vela"] = "host"
+    profile: Target | None = None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A rung that was looked at: what it costs, and which budget line it breaks, if any; `score` after the probe."""
+
+    rung: Rung
+    macs: int
+    parameters: int
+    size_kib: float
+    latency_ms: float | None
+    quantity: str
+    label: str
+    breaks: str
+    score: float | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as a stage's facts."""
+        return {**asdict(self), **self.rung.facts()}
+
+
+def run(inputs: Mapping[str, Artifact], config: ChooseConfig, context: Context) -> Facts:
+    """Give the choice, why, and every rung that was looked at."""
+    assert not inputs
+    if not all(context.task.is_labelled(split) for split in ("train", "validation")):
+        raise TaskError(
+            f"student = 'auto' compares students on labels; task {context.task.name!r} has none on training or validation: leave student out"
+        )
+    sizes = _sizes(context)
+    every = list(ladders(sizes))
+    looked: list[Looked] = []
+    finalists: list[Looked] = []
+    for number, ladder in enumerate(every):
+        found = _largest(ladder, sizes, config, context, looked)
+        finalists += [found] if found else []
+        context.progress(Progress(number + 1, 2 * len(every), {}))
+    if not finalists:
+        raise TrainingError(_wall(looked, config))
+    chosen, scored = _best(finalists, sizes, config, context)
+    context.progress(Progress(1, 1, {}))
+    others = [each for each in looked if each.rung not in {final.rung for final in scored}]
+    return {
+        **chosen.rung.facts(),
+        "sizes": asdict(sizes),
+        "why": _why(chosen, scored),
+        "looked": [each.facts() for each in (*scored, *others)],
+    }
+
+
+def _sizes(context: Context) -> Sizes:
+    """Return what the task's data and its own student's outputs ask for."""
+    task = context.task
+    example = task.example()
+    outputs = as_arguments(task.student().eval()(*example))[0].shape[-1]
+    largest = 0
+    if not example[0].is_floating_point():
+        largest = max(int(batch.inputs[0].max()) for batch in split_batches(task, "train", batch_size=250))
+    return sizes_of(example, int(outputs), largest + 1)
+
+
+def _largest(
+    ladder: Sequence[Rung], sizes: Sizes, config: ChooseConfig, context: Context, looked: list[Looked]
+) -> Looked | None:
+    """Return the last rung that keeps the budget; costs rise from rung to rung, so halving finds it."""
+    low, high, best = 0, len(ladder) - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        found = _look(ladder[middle], sizes, config, context)
+        looked.append(found)
+        if found.breaks:
+            high = middle - 1
+        else:
+            low, best = middle + 1, found
+    return best
+
+
+def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> Looked:
+    """Write a rung, untrained, as an int8 file, and ask the target's device what it costs."""
+    task = context.task
+    network = _built(rung, sizes, context).eval()
+    prepared = prepare(network, task.example(), config.rules)
+    with conditions(threads=1, deterministic=True, accelerator="cpu"):
+        batches = split_batches(task, "train", batch_size=CALIBRATION_SAMPLES)
+        calibrate(prepared, (batch.inputs for batch in islice(batches, 1)))
+        freeze_ranges(prepared)
+        program = freeze(prepared)
+    path = context.scratch / f"{rung.family}-{rung.width}-{rung.depth}.tflite"
+    write_tflite(program, task.example(), path, form=FileForm(**config.tflite.model_dump()))
+    told = {each.quantity: each for each in open_device(config.device, config.profile).measure([path], SHORT)[0]}
+    latency = told.get("latency")
+    found = Looked(
+        rung=rung,
+        macs=macs_of(network, task.example()),
+        parameters=parameters_of(network),
+        size_kib=path.stat().st_size / KIB,
+        latency_ms=None if latency is None else latency.value / 1000,
+        quantity="latency" if latency else next(iter(told)),
+        label=latency.label if latency else "not known",
+        breaks="",
+    )
+    return replace(found, breaks=_broken(found, config))
+
+
+def _broken(found: Looked, config: ChooseConfig) -> str:
+    if config.size_kib is not None and found.size_kib > config.size_kib:
+        return f"size_kib = {config.size_kib:g}: {found.size_kib:.1f}"
+    if config.latency_ms is not None and found.latency_ms is not None and found.latency_ms > config.latency_ms:
+        return f"latency_ms = {config.latency_ms:g}: {found.latency_ms:.3f}"
+    return ""
+
+
+def _wall(looked: Sequence[Looked], config: ChooseConfig) -> str:
+    """Say which budget line nothing keeps, and how near the nearest comes."""
+    nearest = min(looked, key=lambda found: (found.size_kib, found.latency_ms or 0))
+    return (
+        f"student = 'auto': none of the families' smallest networks keeps the budget; the nearest, {nearest.rung}, breaks {nearest.breaks} "
+        f"({nearest.label} on {config.device}); raise it, or give a student of your own"
+    )
+
+
+def _best(
+    finalists: Sequence[Looked], sizes: Sizes, config: ChooseConfig, context: Context
+) -> tuple[Looked, list[Looked]]:
+    """Return the best of the finalists in a short training, and all of them with their scores."""
+    task, targets = context.task, context.task.targets("validation")
+    assert targets is not None
+    sign = 1.0 if task.metric.higher_is_better else -1.0
+    resampled: list[np.ndarray] = []
+    for found in finalists:
+        network = _probed(found.rung, sizes, config, context)
+        resampled.append(sign * resampled_scores(task.score, predict(network, task, "validation"), targets))
+    scored = [
+        replace(found, score=sign * bounds(scores)["value"]) for found, scores in zip(finalists, resampled, strict=True)
+    ]
+    best = max(range(len(scored)), key=lambda number: bounds(resampled[number])["value"])
+    alike = [
+        found for found, scores in zip(scored, resampled, strict=True) if bounds(resampled[best] - scores)["low"] <= 0
+    ]
+    return min(alike, key=lambda found: (found.latency_ms or 0, found.macs)), scored
+
+
+def _probed(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> nn.Module:
+    task, student = context.task, _built(rung, sizes, context)
+    epochs = max(1, round(config.probe_steps / steps_an_epoch(task, config.batch_size)))
+    with supervise(student, {}, config, context=context, views=config.views, load=_no_teacher) as supervision:
+        train(
+            student,
+            supervision.loss,
+            config.model_copy(update={"epochs": epochs, "patience": 0}),
+            task=task,
+            seed=context.seed,
+            scratch=context.scratch / f"probe-{rung.family}",
+            progress=context.progress,
+            evaluate=lambda _: Evaluation(0.0, 0.0),  # the last weights are as good as any
+            stage=f"choose, {rung}",
+        )
+    return student
+
+
+def _no_teacher(*_: Any) -> nn.Module:
+    raise AssertionError("the probe has no teacher")
+
+
+def _built(rung: Rung, sizes: Sizes, context: Context) -> nn.Module:
+    with seeded(context.seed):
+        return rung.build(sizes)
+
+
+def _why(chosen: Looked, scored: Sequence[Looked]) -> str:
+    told = [f"{found.rung} scores {found.score:.4f} at {_cost(found)}" for found in scored]
+    return f"{chosen.rung}: of the largest in each family that keep the budget, {'; '.join(told)}"
+
+
+def _cost(found: Looked) -> str:
+    latency = "" if found.latency_ms is None else f"{found.latency_ms:.3f} ms ({found.label}), "
+    return f"{latency}{found.size_kib:.1f} KiB, {found.macs:,} MACs"
+
+
+STAGE = Stage(
+    name="choose",
+    version=1,
+    config=ChooseConfig,
+    takes=(),
+    gives="choice",
+    reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
+    libraries=("torch", "torchao", "lightning-fabric", "litert-torch", "ai-edge-litert", "scipy"),
+    run=run,
+)
