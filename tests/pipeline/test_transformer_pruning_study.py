@@ -28,3 +28,12 @@ def test_every_form_came_back_from_disk_bit_for_bit_and_both_files_score_alike()
 
 def test_the_readme_s_table_is_that_of_the_results() -> None:
     assert [line for line in table(results()).splitlines() if line not in README] == []
+
+
+def test_the_project_s_readme_tells_the_first_and_the_last_of_the_text_encoder() -> None:
+    text = (RESULTS.parents[3] / "README.md").read_text(encoding="utf-8")
+    for line in results():
+        if line["student"] == "text encoder" and line["form"] in (FIRST, LAST):
+            tflite = line["tflite"]
+            size, counts = f"{tflite['bytes'] / 1e3:,.0f} KB", f"{tflite['instructions'] / 1e6:.2f} M instructions"
+            assert f"| {line['parameters']:,} | {size} | {counts} | {100 * tflite['score']:.2f} % |" in text
