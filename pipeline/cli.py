@@ -6,6 +6,7 @@ Ctrl-C. A traceback is our bug. What only one verb needs is imported inside it: 
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +70,22 @@ def main() -> None:
         if end.code == STOPPED:  # typer turns Ctrl-C into this
             print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
         raise
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        print(f"edgepress {version('edgepress')}")  # noqa: T201 - the answer
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """From a trained PyTorch network to int8 ONNX and TFLite files that are proven equal."""
 
 
 @app.command()

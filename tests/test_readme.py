@@ -138,3 +138,10 @@ def test_every_device_of_the_readme_is_there_and_none_is_missing() -> None:
     ]
 
     assert set(re.findall(r"`(\w+)[`:]", table)) == set(backends())
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    told = subprocess.run([EDGEPRESS, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert told == f"edgepress {project['version']}"
