@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -26,6 +27,7 @@ from pipeline.networks.families import Rung, Sizes, ladders, sizes_of
 from pipeline.quantization.form import FileForm
 from pipeline.quantization.freeze import calibrate, freeze, freeze_ranges, prepare
 from pipeline.quantization.rules import Rules
+from pipeline.quantization.source import metadata_of
 from pipeline.reproducible import conditions, seeded
 from pipeline.resampled import bounds, resampled_scores
 from pipeline.stage import Context, Progress, Stage
@@ -132,7 +134,7 @@ def _largest(
 def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> Looked:
     """Write a rung, untrained, as an int8 file, and ask the target's device what it costs."""
     task = context.task
-    network = _built(rung, sizes, context).eval()
+    network = _as_if_trained(_built(rung, sizes, context), context.seed)
     prepared = prepare(network, task.example(), config.rules)
     with conditions(threads=1, deterministic=True, accelerator="cpu"):
         batches = split_batches(task, "train", batch_size=CALIBRATION_SAMPLES)
@@ -140,7 +142,7 @@ def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> L
         freeze_ranges(prepared)
         program = freeze(prepared)
     path = context.scratch / f"{rung.family}-{rung.width}-{rung.depth}.tflite"
-    write_tflite(program, task.example(), path, form=FileForm(**config.tflite.model_dump()))
+    write_tflite(program, task.example(), path, form=FileForm(**config.tflite.model_dump(), metadata=metadata_of(task)))
     told = {each.quantity: each for each in open_device(config.device, config.profile).measure([path], SHORT)[0]}
     latency = told.get("latency")
     found = Looked(
@@ -154,6 +156,17 @@ def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> L
         breaks="",
     )
     return replace(found, breaks=_broken(found, config))
+
+
+def _as_if_trained(network: nn.Module, seed: int) -> nn.Module:
+    """Give norms and biases numbers of their own: those of a fresh network are all alike, and equal constants share a place in the file."""
+    numbers = torch.Generator().manual_seed(seed)
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    with torch.no_grad():
+        for tensor in tensors.values():
+            if tensor.dim() == 1 and tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=numbers))
+    return network.eval()
 
 
 def _broken(found: Looked, config: ChooseConfig) -> str:
