@@ -246,7 +246,7 @@ def _cost(found: Looked) -> str:
 
 STAGE = Stage(
     name="choose",
-    version=1,
+    version=2,
     config=ChooseConfig,
     takes=(),
     gives="choice",
