@@ -1,6 +1,9 @@
 """student = "auto": what is chosen keeps the budget, the report says why, and a budget that nothing keeps is one line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from tests.small_stages import make
 from tests.small_task import Bars, bars
 from tests.small_text import Sentences
 
+EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
 SHORT: dict[str, Any] = {"probe_steps": 20, "batch_size": 16, "views": 1}
 
 
@@ -135,3 +139,19 @@ def test_a_recipe_that_leaves_the_student_open_runs_to_both_files(
     assert report.choice is not None
     assert {verdict.outcome for verdict in report.verdicts} == {"kept"}
     assert "## the student, chosen" in to_markdown(report)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_latency_and_size_are_kept_on_a_board_and_on_an_accelerator(tmp_path: Path) -> None:
+    command = [EDGEPRESS, "run", "digits-auto", "--out", str(tmp_path), "--set", "controls=false"]
+    places = ["--device", "raspberry-pi-4=qemu", "--device", "corstone-300=vela"]
+    subprocess.run([*command, *places], check=False, env={**os.environ, "EDGEPRESS_STORE": str(tmp_path / "store")})
+
+    for target in ("raspberry-pi-4", "corstone-300"):
+        report = json.loads((tmp_path / target / "report.json").read_text(encoding="utf-8"))
+        outcomes = {verdict["budget"]: verdict["outcome"] for verdict in report["verdicts"]}
+        assert report["fidelity"]["passed"]
+        assert outcomes["size_kib, int8 tflite"] == outcomes["size_kib, int8 onnx"] == "kept"
+        assert outcomes["latency_ms, int8 tflite"] != "missed"
+        assert report["choice"]["why"].startswith(report["choice"]["family"])
