@@ -10,6 +10,7 @@ from tests.evidence.distillation.cases import CASES
 
 Runs = Sequence[Mapping[str, Any]]
 CONFIDENCE = 0.95
+SEEDS = 5
 
 
 def table(runs: Runs) -> str:
@@ -23,7 +24,7 @@ def rows(runs: Runs) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for task in known(runs):
         chosen = best_single(runs, task)
-        for arm in CASES[task].arms:
+        for arm in finished(runs, task):
             test, validation = by_seed(runs, task, arm), by_seed(runs, task, arm, "validation")
             name = f"{arm} (best single by validation)" if arm == chosen else arm
             told = "| | |" if arm == "alone" else "| {} | {} |".format(*_against(difference(runs, task, arm)))
@@ -34,7 +35,7 @@ def audits(runs: Runs) -> Iterator[str]:
     """Give a line for each task: what the audit foretold on each seed, and what came of soft targets."""
     yield "| task | the audit's verdicts | gain in its probe, points | gain that came with soft targets, points | verdicts that were right |"
     yield "|---|---|---|---|---|"
-    for task in known(runs):
+    for task in audited(runs):
         told = [run for run in runs if (run["task"], run["arm"]) == (task, "audit")]
         verdicts = [run["verdict"] for run in told]
         counted = ", ".join(f"{verdicts.count(name)} x {name}" for name in sorted(set(verdicts)))
@@ -45,8 +46,8 @@ def audits(runs: Runs) -> Iterator[str]:
 
 def audit_in_words(runs: Runs) -> str:
     """Return the hit rate over all tasks."""
-    right = sum(hits(runs, task) for task in known(runs))
-    count = sum(run["arm"] == "audit" for run in runs)
+    right = sum(hits(runs, task) for task in audited(runs))
+    count = sum(run["arm"] == "audit" and run["task"] in audited(runs) for run in runs)
     return f"The audit was right in {right} of {count} cases: it foretold a gain where one came with soft targets, none where none could be shown."
 
 
@@ -61,17 +62,28 @@ def hits(runs: Runs, task: str) -> int:
 
 
 def known(runs: Runs) -> list[str]:
-    """Return the tasks that every arm and the audit finished on the same two seeds or more."""
-    return [task for task in CASES if min(len(by_seed(runs, task, arm)) for arm in CASES[task].arms) > 1]
+    """Return the tasks of which the student alone and soft targets are finished."""
+    return [task for task in CASES if {"alone", "soft targets"} <= set(finished(runs, task))]
+
+
+def finished(runs: Runs, task: str) -> list[str]:
+    """Return the arms that were run on all seeds."""
+    return [arm for arm in CASES[task].arms if len(by_seed(runs, task, arm)) == SEEDS]
+
+
+def audited(runs: Runs) -> list[str]:
+    """Return the tasks that the audit judged on all seeds."""
+    return [task for task in known(runs) if len(by_seed(runs, task, "audit", "verdict")) == SEEDS]
 
 
 def best_single(runs: Runs, task: str) -> str:
     """Return the single teacher's loss with the best mean validation score."""
-    return max(CASES[task].losses, key=lambda arm: mean(by_seed(runs, task, arm, "validation").values()))
+    single = [arm for arm in finished(runs, task) if arm in CASES[task].losses]
+    return max(single, key=lambda arm: mean(by_seed(runs, task, arm, "validation").values()))
 
 
-def by_seed(runs: Runs, task: str, arm: str, what: str = "score") -> dict[int, float]:
-    """Return scores by seed, in [0, 1]."""
+def by_seed(runs: Runs, task: str, arm: str, what: str = "score") -> dict[int, Any]:
+    """Return scores by seed, in [0, 1], or what else a run says."""
     return {run["seed"]: run[what] for run in runs if (run["task"], run["arm"]) == (task, arm)}
 
 
