@@ -49,9 +49,9 @@ class Sizes:
     """Cells to learn from and to judge by (None: all), the student's and the teacher's width and code."""
 
     cells: int | None = None
-    width: int = 8
+    width: int = 16
     code: int = 4
-    teacher_width: int = 24
+    teacher_width: int = 32
     teacher_code: int = 4
 
 
