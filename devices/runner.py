@@ -161,6 +161,9 @@ def main(arguments: list[str]) -> None:
         report.update(_answer(model, options))
     elif options.count:
         report.update(_count(model, options))
+        for further in options.also:
+            options.model = further
+            _count(_open(options, tflite=_is_tflite(options.model)), options)
     elif not options.optimised:
         report.update(_measure(model, options, opened))
     report["peak_rss_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -184,6 +187,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--optimised")
     parser.add_argument("--profile")
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--also", action="append", default=[], help="a further file of that format to count")
     return parser.parse_args(arguments)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from devices import open_device
 from pipeline import run as engine
 from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
@@ -88,11 +89,14 @@ def press(
 ) -> Iterator[Report]:
     """Make, prove, measure and deliver a recipe's files, one target after the other."""
     store = Store(default_store())
-    plans = _plans(recipe, task)
-    where = _devices(recipe, devices, [target.name for target, _ in plans])
+    plans = plans_of(recipe, task)
+    where = devices_of(recipe, devices, [target.name for target, _ in plans])
+    for target, _ in plans:
+        if spec := where[target.name]:
+            open_device(spec, target)  # one that isn't set up says so before hours are spent
     for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
-        own, planned, done = _with_student(recipe, task, target, steps, store=store, watcher=watcher)
+        own, planned, done = with_student(recipe, task, target, steps, store=store, watcher=watcher)
         for step in engine.run(
             planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
         ):
@@ -110,8 +114,8 @@ def press(
 
 def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
     """Judge a recipe's teachers, as a run of it does at its start; RecipeError where there is nothing to judge."""
-    target, whole = _plans(recipe, task)[0]
-    task, whole, _ = _with_student(recipe, task, target, whole, store=Store(default_store()), watcher=watcher)
+    target, whole = plans_of(recipe, task)[0]
+    task, whole, _ = with_student(recipe, task, target, whole, store=Store(default_store()), watcher=watcher)
     if "audit" not in {step.name for step in whole.steps}:
         raise RecipeError(
             f"recipe {recipe.name!r} has nothing to audit: it takes a stage distill, a teacher, and labels on the training and "
@@ -133,7 +137,7 @@ def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
     return found
 
 
-def _with_student(
+def with_student(
     recipe: Recipe, task: LoadedTask, target: Target, steps: Plan, *, store: Store, watcher: Watcher
 ) -> tuple[LoadedTask, Plan, dict[str, Done]]:
     """Return the task with the student that the recipe asks for, its plan, and the step that chose it, if any."""
@@ -162,7 +166,7 @@ def _heed(done: Done, watcher: Watcher) -> None:
 def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
     """Say of each step of each target whether a run would make it, and why; makes nothing."""
     store = Store(default_store())
-    for target, steps in _plans(recipe, task):
+    for target, steps in plans_of(recipe, task):
         own, planned = task, steps
         if recipe.student == "auto":
             choice = choice_plan(recipe, task, discover(), poured=pour(target))
@@ -171,12 +175,12 @@ def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
             yield target.name, outlook
             if not outlook.cached:
                 continue  # what follows depends on the choice
-            own, planned, _ = _with_student(recipe, task, target, steps, store=store, watcher=Silent())
+            own, planned, _ = with_student(recipe, task, target, steps, store=store, watcher=Silent())
         for outlook in engine.explain(planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}"):
             yield target.name, outlook
 
 
-def _plans(recipe: Recipe, task: LoadedTask) -> list[tuple[Target, Plan]]:
+def plans_of(recipe: Recipe, task: LoadedTask) -> list[tuple[Target, Plan]]:
     """Plan for every target before anything runs, so that a mistake costs no time."""
     stages = discover()
     loaded = [load_target(_profile(name, recipe)) for name in recipe.targets]
@@ -187,7 +191,7 @@ def _profile(name: str, recipe: Recipe) -> str | Path:
     return recipe.folder / name if name.endswith(".toml") else name
 
 
-def _devices(recipe: Recipe, given: Sequence[str], targets: Sequence[str]) -> dict[str, str | None]:
+def devices_of(recipe: Recipe, given: Sequence[str], targets: Sequence[str]) -> dict[str, str | None]:
     """Return where each target is measured: `[devices]` of the recipe, then `--device [TARGET=]SPEC`."""
     asked = read_places(given)
     places = asked if EVERY in asked else {**recipe.devices, **asked}

@@ -16,6 +16,7 @@ from pipeline.errors import EdgepressError
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
+from pipeline.verbs.fit import fit
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
 
@@ -104,9 +105,16 @@ def run(
     from pipeline.api import press  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
 
-    with watching() as watcher:
-        loaded = _load(recipe, settings, target)
-        reports = list(press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher))
+    reports = []
+    try:
+        with watching() as watcher:
+            loaded = _load(recipe, settings, target)
+            for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher):
+                reports.append(report)  # noqa: PERF402 - an error on a later target must not lose those before it
+    except EdgepressError:
+        if not as_json:
+            _print_reports(reports)
+        raise
     if as_json:
         typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
@@ -166,6 +174,7 @@ app.command(name="check")(check)
 
 app.command(name="bench")(bench)
 app.command(name="devices")(devices)
+app.command(name="fit")(fit)
 app.command(name="targets")(targets)
 app.command(name="teachers")(teachers)
 

@@ -17,6 +17,7 @@ from pipeline.errors import RecipeError, did_you_mean, root_cause
 from pipeline.meaning import meaning_of
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, StageConfig
+from pipeline.stages.prune import quantity_of
 from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher, speakers
 
@@ -148,6 +149,8 @@ class _Drawing:
             given = {"network": network} if network else {}
             if stage == "quantize":
                 given |= self.scheme(occurrence, given)
+            if stage == "prune":
+                given |= self.costs(occurrence)
             self.add(occurrence, stage, given, sections=(stage, occurrence), supervised_by=teachers)
             network = occurrence
             self.epochs += getattr(self.steps[occurrence].config, "epochs", 0)
@@ -167,6 +170,16 @@ class _Drawing:
             settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
         self.add(f"{occurrence}.scheme", "scheme", given, **settings)
         return {"scheme": f"{occurrence}.scheme"}
+
+    def costs(self, occurrence: str) -> dict[str, str]:
+        """Add the step that measures what layers cost on the target, where pruning goes by that; return it as an input."""
+        own = {**self.recipe.sections.get("prune", {}), **self.recipe.sections.get(occurrence, {})}
+        quantity = quantity_of(str(own.get("until", "")))
+        if not quantity:
+            return {}
+        known = {key: own[key] for key in ("channel_multiple", "floor_ratio") if key in own}
+        self.add(f"{occurrence}.costs", "costs", {}, **known, quantity=quantity)
+        return {"costs": f"{occurrence}.costs"}
 
     def given(self, teachers: tuple[str, ...]) -> str | None:
         """Add the student as the task gives it, where no stage starts from a fresh one; with no teacher it is the reference."""

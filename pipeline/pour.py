@@ -12,7 +12,8 @@ def pour(target: Target) -> Mapping[str, Mapping[str, Any]]:
     return {
         "prune": {"channel_multiple": target.channel_multiple.value},
         "scheme": _scheme(target),
-        "choose": _choose(target),
+        "choose": _measurer(target),
+        "costs": {**_measurer(target), "channel_multiple": target.channel_multiple.value},
         "quantize": _rules(target),
         "export_onnx": _file(target.formats.onnx),
         "export_tflite": _file(target.formats.tflite),
@@ -31,8 +32,8 @@ def _scheme(target: Target) -> dict[str, Any]:
     }
 
 
-def _choose(target: Target) -> dict[str, Any]:
-    """Return what the choice of a student must know: the target's file, and who says what it costs there."""
+def _measurer(target: Target) -> dict[str, Any]:
+    """Return what a stage that asks for costs must know: the target's file, and who says what it costs there."""
     device = "qemu" if target.emulation and expected().complete else "host"
     return {
         **_rules(target),

@@ -5,7 +5,7 @@
     seed = 0                                     targets = ["raspberry-pi-4"]
 
 A section `[prune]` sets the stage of that name wherever it stands; `[prune-2]` its second occurrence alone. `[budget]`
-lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies. What a section
+lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies; `[fit]` says what `edgepress fit` may turn. What a section
 leaves out comes from the target or is the stage's default.
 """
 
@@ -44,6 +44,24 @@ class Budget(BaseModel):
     size_kib: float | None = Field(default=None, gt=0)
 
 
+class Search(BaseModel):
+    """How `edgepress fit` searches, and what it may turn.
+
+    At most `trials` networks are made, asked for `batch` at a time; the search ends earlier when the budget is kept and `patience` batches in
+    a row made the best one cheaper by less than `worthwhile`. `space` gives, by setting ("prune.keep_macs"), the values to try; what it
+    names replaces what would be tried by itself, and a single value holds a setting fast. `stages` are orders of stages to try.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    trials: int = Field(default=24, ge=1, le=1000)
+    batch: int = Field(default=4, ge=1, le=64)
+    patience: int = Field(default=2, ge=1)
+    worthwhile: float = Field(default=0.02, ge=0, lt=1)
+    space: dict[str, tuple[bool | int | float | str, ...]] = {}
+    stages: tuple[tuple[str, ...], ...] = ()
+
+
 class Recipe(BaseModel):
     """A recipe as read; `sections` holds each stage's own settings, checked when the steps are planned."""
 
@@ -56,6 +74,7 @@ class Recipe(BaseModel):
     targets: tuple[str, ...] = Field(min_length=1)
     stages: tuple[str, ...] = Field(default=DEFAULT_STAGES, min_length=1)
     budget: Budget = Budget()
+    fit: Search = Search()
     devices: dict[str, str] = {}
     student: Literal["task", "auto"] = "task"
     controls: bool = True
@@ -89,7 +108,12 @@ def recipe_from(data: Mapping[str, Any], *, folder: Path, where: str, stages: Se
         content = json.dumps({**plain, "sections": sections}, default=partial(_refuse_value, where))
         recipe = Recipe.model_validate_json(content)
     except ValidationError as error:
-        cause = root_cause(error, {*keys, *usable}, inside={"budget": Budget.model_fields}, hidden=("sections",))
+        cause = root_cause(
+            error,
+            {*keys, *usable},
+            inside={"budget": Budget.model_fields, "fit": Search.model_fields},
+            hidden=("sections",),
+        )
         raise RecipeError(f"{where}: {cause}") from error
     except RecursionError as error:
         raise RecipeError(f"{where} nests too deeply; a recipe has sections with plain values") from error

@@ -6,6 +6,7 @@ what marks cost (two system calls from Python); it is taken off each run. Of sev
 
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +34,24 @@ class Counts:
 
 def read_counts(path: Path, runs: int) -> Counts:
     """Return what one run of the model costs; DeviceError when the file isn't what the plug-in writes for so many runs."""
+    return read_all(path, runs, files=1)[0]
+
+
+def read_all(path: Path, runs: int, *, files: int) -> list[Counts]:
+    """Return what one run costs of each file that a process counted, one after the other; DeviceError as above."""
     try:
         with path.open("rb") as file:
             lines = file.read(MOST_BYTES).decode("ascii").splitlines()
         regions = [_region(line) for line in lines]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DeviceError(f"qemu's plug-in left no counts that can be read ({error!r:.200})") from error
-    if len(regions) != WARM_REGIONS + 1 + runs:
-        raise DeviceError(f"qemu's plug-in counted {len(regions)} regions; {WARM_REGIONS + 1 + runs} were marked")
+    each = WARM_REGIONS + 1 + runs
+    if len(regions) != each * files:
+        raise DeviceError(f"qemu's plug-in counted {len(regions)} regions; {each * files} were marked")
+    return [_of_one(regions[first : first + each]) for first in range(0, len(regions), each)]
+
+
+def _of_one(regions: Sequence[Mapping[str, int]]) -> Counts:
     marks, counted = regions[WARM_REGIONS], regions[WARM_REGIONS + 1 :]
     middle = {
         name: max(0.0, statistics.median(region[name] for region in counted) - marks[name]) for name in counted[0]

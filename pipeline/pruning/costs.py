@@ -17,7 +17,7 @@ from pipeline.pruning.widths import Costs, LayerCost
 def costs_of(module: nn.Module, groups: Sequence[Coupled], example_inputs: tuple[Tensor, ...]) -> Costs:
     """Return how the MACs of one sample follow from how many channels each group has lost."""
     by_layer = macs_by_layer(module, example_inputs)
-    layers = tuple(_layer_cost(module, groups, name, macs) for name, macs in by_layer.items())
+    layers = tuple(layer_cost(module, groups, name, macs) for name, macs in by_layer.items())
     total = macs_of(module, example_inputs)
     costs = Costs(layers=layers, per_channel={}, rest=total - sum(by_layer.values()))
     heads = {
@@ -28,7 +28,8 @@ def costs_of(module: nn.Module, groups: Sequence[Coupled], example_inputs: tuple
     return Costs(layers=layers, per_channel=heads, rest=costs.rest)
 
 
-def _layer_cost(module: nn.Module, groups: Sequence[Coupled], name: str, macs: int) -> LayerCost:
+def layer_cost(module: nn.Module, groups: Sequence[Coupled], name: str, macs: int = 0) -> LayerCost:
+    """Return which groups lie on a layer's axes, beside its MACs."""
     axes: dict[str, list[tuple[int, float]]] = {"out": [], "in": []}
     layer = part(module, name)
     for index, group in enumerate(groups):
@@ -56,4 +57,4 @@ def _head_cost(
         shorter = macs_of(cut_units(module, [group], [[0]]), example_inputs)
     except RuntimeError:  # heads that forward() has by number; the check finds that out and leaves the group alone
         return 0.0
-    return (costs.macs(removed) - shorter) / group.head_channels
+    return (costs.of(removed) - shorter) / group.head_channels

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from pipeline.architecture import macs_of, parameters_of
 from pipeline.errors import ModelError
 from pipeline.pruning.check import problem_of
-from pipeline.pruning.costs import costs_of
+from pipeline.pruning.costs import costs_of, layer_cost
 from pipeline.pruning.coupling import Coupled, coupled_channels
 from pipeline.pruning.cut import cut_units
 from pipeline.pruning.importance import Importance, LossOf, magnitude, taylor
-from pipeline.pruning.widths import choose, ladder_of, removed_channels
+from pipeline.pruning.table import CostTable, TableCosts
+from pipeline.pruning.widths import Cost, Ladder, choose, ladder_of, removed_channels
 
 SLACK = 0.1
 """A network that can't be cut to within this share of the wanted MACs is not what was asked for."""
@@ -30,13 +31,16 @@ class Wish:
     """What a network shall become.
 
     `keep_macs` and `floor_ratio` are shares of the whole network's MACs and of each group's channels; a group keeps a whole
-    number of blocks of `channel_multiple`. `importance` is "magnitude", or "taylor" with losses to judge by.
+    number of blocks of `channel_multiple`. `importance` is "magnitude", or "taylor" with losses to judge by. Where `table` is
+    given, `limit` is what the network may cost by it, and `keep_macs` isn't looked at; a limit of 0 asks for the narrowest.
     """
 
-    keep_macs: float
+    keep_macs: float = 1.0
     channel_multiple: int = 8
     floor_ratio: float = 0.25
     importance: Importance = "magnitude"
+    table: CostTable | None = None
+    limit: float | None = None
 
 
 def prune_to(
@@ -62,9 +66,8 @@ def prune_to(
         shorter = cut_units(module, groups, removed)
         problem = problem_of(module, shorter, groups, removed, example_inputs=example_inputs)
         if not problem:
-            return shorter, _facts(
-                module, shorter, groups, removed, example_inputs=example_inputs, wanted_macs=wanted_macs
-            )
+            facts = _facts(module, shorter, groups, removed, example_inputs=example_inputs)
+            return shorter, {**facts, **_aim(module, example_inputs, groups, removed, wish=wish, macs=wanted_macs)}
         left = tuple(map(partial(_alone_if_wrong, module, example_inputs), groups, removed))
         if left == groups:
             raise ModelError(
@@ -90,19 +93,48 @@ def _chosen(
         )
         for group, worth in zip(groups, worths, strict=True)
     ]
-    costs = costs_of(module, groups, example_inputs)
-    least = costs.macs(removed_channels(ladders, [len(ladder.channels) - 1 for ladder in ladders]))
-    if least > wanted_macs * (1 + SLACK):
-        raise ModelError(
-            f"prune: keep_macs = {wish.keep_macs} asks for {wanted_macs:.0f} MACs, the least that floor_ratio = {wish.floor_ratio} and "
-            f"channel_multiple = {wish.channel_multiple} allow is {least}{_left_alone_note(groups)}; ask for more, or lower those"
-        )
-    rungs = choose(ladders, costs, wanted_macs=wanted_macs)
+    rungs = _rungs(module, example_inputs, groups, ladders, wish=wish, wanted_macs=wanted_macs)
     gone = removed_channels(ladders, rungs)
     return [
         sorted(worth.argsort(stable=True)[: count // len(group.units[0])].tolist()) if count else []
         for group, worth, count in zip(groups, worths, gone, strict=True)
     ]
+
+
+def _rungs(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    groups: Sequence[Coupled],
+    ladders: Sequence[Ladder],
+    *,
+    wish: Wish,
+    wanted_macs: float,
+) -> list[int]:
+    """Return how far down each group goes: to the wanted MACs, or to what the table's cost may be."""
+    lowest = [len(ladder.channels) - 1 for ladder in ladders]
+    if wish.limit == 0:
+        return lowest
+    costs, wanted = cost_of(module, example_inputs, groups, wish.table), wish.limit or wanted_macs
+    least = costs.of(removed_channels(ladders, lowest))
+    if least > wanted * (1 if wish.table else 1 + SLACK):
+        asked = f"keep_macs = {wish.keep_macs} asks for {wanted:.0f} MACs"
+        if wish.table:
+            asked = f"until asks for at most {wanted:.6g} {wish.table.unit} ({wish.table.quantity})"
+        raise ModelError(
+            f"prune: {asked}, the least that floor_ratio = {wish.floor_ratio} and channel_multiple = {wish.channel_multiple} "
+            f"allow is {least:.6g}{_left_alone_note(groups)}; ask for more, or lower those"
+        )
+    return choose(ladders, costs, wanted=wanted, promised=wish.table is not None)
+
+
+def cost_of(
+    module: nn.Module, example_inputs: tuple[Tensor, ...], groups: Sequence[Coupled], table: CostTable | None
+) -> Cost:
+    """Return a network's cost as a function of its groups' widths: by a device's table, or its MACs."""
+    if table is None:
+        return costs_of(module, groups, example_inputs)
+    names = [name for name, _ in module.named_modules() if name in table.layers]
+    return TableCosts(table, module, groups, {name: layer_cost(module, groups, name) for name in names})
 
 
 def _alone_if_wrong(
@@ -123,7 +155,6 @@ def _facts(
     removed: Sequence[Sequence[int]],
     *,
     example_inputs: tuple[Tensor, ...],
-    wanted_macs: float,
 ) -> dict[str, Any]:
     channels = {
         group.name: [group.channels, group.channels - len(numbers) * len(group.units[0])]
@@ -133,11 +164,29 @@ def _facts(
     return {
         "macs_before": macs_of(module, example_inputs),
         "macs": macs_of(shorter, example_inputs),
-        "wanted_macs": round(wanted_macs),
         "parameters": parameters_of(shorter),
         "channels": channels,
         "left_alone": {group.name: group.alone for group in groups if group.alone},
     }
+
+
+def _aim(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    groups: Sequence[Coupled],
+    removed: Sequence[Sequence[int]],
+    *,
+    wish: Wish,
+    macs: float,
+) -> dict[str, Any]:
+    """Return what was wanted, and by a table what the network cost and costs."""
+    if wish.table is None:
+        return {"wanted_macs": round(macs)}
+    costs = cost_of(module, example_inputs, groups, wish.table)
+    gone = [
+        len(numbers) * len(group.units[0]) if numbers else 0 for group, numbers in zip(groups, removed, strict=True)
+    ]
+    return {"wanted_cost": wish.limit, "cost_before": costs.of([0] * len(groups)), "cost": costs.of(gone)}
 
 
 def _left_alone_note(groups: Sequence[Coupled]) -> str:

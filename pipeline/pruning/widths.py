@@ -12,19 +12,25 @@ less than the first; and a residual stream would pay for all the layers on it.
 The choice is greedy: the group goes down next whose next block costs the least of that for each MAC that it saves. From
 where that passes the wanted MACs, one or two groups may go a rung up or down; among the choices that are as near to the wanted
 MACs as any, the one that loses the least importance wins.
+
+With a table of costs (`pruning.table`) all of that is done in the target's own unit. Its costs fall by steps, so a group may go down
+several blocks at once, to the next edge; and the wanted cost is a promise: of the choices that keep it, the one that loses least wins.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import log
+from typing import Protocol
 
 from torch import Tensor
 
 from pipeline.pruning.coupling import Coupled
 
 AS_NEAR = 0.005
-"""Choices whose distances to the wanted MACs differ by less than this share of them count as equally near."""
+"""Choices whose distances to the wanted cost differ by less than this share of them count as equally near."""
+LEAST_SAVED = 1e-6
+"""In the cost's unit: what saves nothing is dear."""
 LEAST_SHARE = 1e-9
 """Keeps the logarithm finite where what stays is worth nothing."""
 
@@ -35,6 +41,17 @@ class Ladder:
 
     channels: tuple[int, ...]
     lost: tuple[float, ...]
+
+
+class Cost(Protocol):
+    """What a network costs, as a function of its groups' widths; `stairs` is how many blocks a cut looks ahead."""
+
+    @property
+    def stairs(self) -> int:
+        """1 where each block saves alike."""
+
+    def of(self, removed: Sequence[int]) -> float:
+        """Return the cost when each group has lost so many channels."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,9 @@ class Costs:
     layers: tuple[LayerCost, ...]
     per_channel: Mapping[int, float]
     rest: int
+    stairs = 1
 
-    def macs(self, removed: Sequence[int]) -> int:
+    def of(self, removed: Sequence[int]) -> float:
         """Return the MACs when each group has lost so many channels."""
         total = float(self.rest)
         for layer in self.layers:
@@ -78,24 +96,34 @@ def ladder_of(group: Coupled, worth: Tensor, *, channel_multiple: int, floor_cha
     return Ladder(tuple(rungs), tuple(lost))
 
 
-def choose(ladders: Sequence[Ladder], costs: Costs, *, wanted_macs: float) -> list[int]:
-    """Return a rung for each ladder, such that the MACs are as near to the wanted ones as the ladders allow."""
+def choose(ladders: Sequence[Ladder], costs: Cost, *, wanted: float, promised: bool = False) -> list[int]:
+    """Return a rung for each ladder, such that the cost is as near to the wanted one as the ladders allow; `promised`: not above it."""
     rungs = [0] * len(ladders)
-    path = [rungs]
-    while _macs(ladders, costs, rungs) > wanted_macs:
-        steps = [group for group, ladder in enumerate(ladders) if rungs[group] + 1 < len(ladder.channels)]
+    path, steps = [rungs], list[tuple[int, int]]()
+    while _cost(ladders, costs, rungs) > wanted:
+        steps = [
+            (group, step)
+            for group, ladder in enumerate(ladders)
+            for step in range(1, min(costs.stairs, len(ladder.channels) - 1 - rungs[group]) + 1)
+        ]
         if not steps:
             break
-        best = min(steps, key=lambda group: _price(ladders, costs, rungs, group))
-        rungs = _moved(rungs, {best: 1})
+        now = _cost(ladders, costs, rungs)
+        group, step = min(steps, key=lambda each: _price(ladders, costs, rungs, each, now=now))
+        rungs = _moved(rungs, {group: step})
         path.append(rungs)
-    return _best(ladders, costs, list(_neighbours(ladders, path[-2:])), wanted_macs=wanted_macs)
+    choices = list(_neighbours(ladders, path[-2:]))
+    if promised:
+        choices += [_moved(path[-2], {group: step}) for group, step in steps]
+        kept = [rungs for rungs in choices if _cost(ladders, costs, rungs) <= wanted]
+        return min(kept or [path[-1]], key=lambda rungs: (_lost(ladders, rungs), -_cost(ladders, costs, rungs)))
+    return _best(ladders, costs, choices, wanted=wanted)
 
 
-def _best(ladders: Sequence[Ladder], costs: Costs, choices: Sequence[list[int]], *, wanted_macs: float) -> list[int]:
-    """Return the choice that loses the least importance among those as near to the wanted MACs as any."""
-    off = [abs(_macs(ladders, costs, rungs) - wanted_macs) for rungs in choices]
-    limit = min(off) + AS_NEAR * wanted_macs
+def _best(ladders: Sequence[Ladder], costs: Cost, choices: Sequence[list[int]], *, wanted: float) -> list[int]:
+    """Return the choice that loses the least importance among those as near to the wanted cost as any."""
+    off = [abs(_cost(ladders, costs, rungs) - wanted) for rungs in choices]
+    limit = min(off) + AS_NEAR * wanted
     near = [(_lost(ladders, rungs), away, rungs) for rungs, away in zip(choices, off, strict=True) if away <= limit]
     return min(near)[2]
 
@@ -105,19 +133,20 @@ def removed_channels(ladders: Sequence[Ladder], rungs: Sequence[int]) -> list[in
     return [ladder.channels[0] - ladder.channels[rung] for ladder, rung in zip(ladders, rungs, strict=True)]
 
 
-def _macs(ladders: Sequence[Ladder], costs: Costs, rungs: Sequence[int]) -> int:
-    return costs.macs(removed_channels(ladders, rungs))
+def _cost(ladders: Sequence[Ladder], costs: Cost, rungs: Sequence[int]) -> float:
+    return costs.of(removed_channels(ladders, rungs))
 
 
 def _lost(ladders: Sequence[Ladder], rungs: Sequence[int]) -> float:
     return sum(ladder.lost[rung] for ladder, rung in zip(ladders, rungs, strict=True))
 
 
-def _price(ladders: Sequence[Ladder], costs: Costs, rungs: Sequence[int], group: int) -> float:
-    """Return the importance that a group's next block costs for each MAC that it saves."""
+def _price(ladders: Sequence[Ladder], costs: Cost, rungs: Sequence[int], step: tuple[int, int], *, now: float) -> float:
+    """Return the importance that a group's next blocks cost for each unit that they save."""
+    group, blocks = step
     ladder, rung = ladders[group], rungs[group]
-    saved = _macs(ladders, costs, rungs) - _macs(ladders, costs, _moved(rungs, {group: 1}))
-    return (ladder.lost[rung + 1] - ladder.lost[rung]) / max(saved, 1)
+    saved = now - _cost(ladders, costs, _moved(rungs, {group: blocks}))
+    return (ladder.lost[rung + blocks] - ladder.lost[rung]) / max(saved, LEAST_SAVED)
 
 
 def _neighbours(ladders: Sequence[Ladder], ends: Sequence[list[int]]) -> Iterator[list[int]]:

@@ -43,7 +43,12 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the report's tables to a terminal."""
-    for sheet in sheets(report):
+    print_sheets(sheets(report), console)
+
+
+def print_sheets(found: Iterable[Sheet], console: Console) -> None:
+    """Print tables to a terminal."""
+    for sheet in found:
         table = Table(title=sheet.title, title_justify="left", title_style="bold", pad_edge=False)
         for index, column in enumerate(sheet.columns):
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")

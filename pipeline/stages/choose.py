@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import nn
 
@@ -25,14 +24,14 @@ from pipeline.distillation.supervision import supervise
 from pipeline.errors import TaskError, TrainingError
 from pipeline.networks.families import Rung, Sizes, ladders, sizes_of
 from pipeline.quantization.form import FileForm
-from pipeline.quantization.freeze import calibrate, freeze, freeze_ranges, prepare
 from pipeline.quantization.rules import Rules
 from pipeline.quantization.source import metadata_of
-from pipeline.reproducible import conditions, seeded
+from pipeline.reproducible import seeded
 from pipeline.resampled import bounds, resampled_scores
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.distill import DistillConfig
-from pipeline.stages.export_tflite import ExportTfliteConfig, write_tflite
+from pipeline.stages.export_tflite import ExportTfliteConfig
+from pipeline.stages.untrained import as_if_trained, write_untrained
 from pipeline.task import as_arguments
 from pipeline.training import train
 from targets import Target
@@ -138,15 +137,11 @@ def _largest(
 def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> Looked:
     """Write a rung, untrained, as an int8 file, and ask the target's device what it costs."""
     task = context.task
-    network = _as_if_trained(_built(rung, sizes, context), context.seed)
-    prepared = prepare(network, task.example(), config.rules)
-    with conditions(threads=1, deterministic=True, accelerator="cpu"):
-        batches = split_batches(task, "train", batch_size=CALIBRATION_SAMPLES)
-        calibrate(prepared, (batch.inputs for batch in islice(batches, 1)))
-        freeze_ranges(prepared)
-        program = freeze(prepared)
+    network = as_if_trained(_built(rung, sizes, context), context.seed)
     path = context.scratch / f"{rung.family}-{rung.width}-{rung.depth}.tflite"
-    write_tflite(program, task.example(), path, form=FileForm(**config.tflite.model_dump(), metadata=metadata_of(task)))
+    batches = (batch.inputs for batch in islice(split_batches(task, "train", batch_size=CALIBRATION_SAMPLES), 1))
+    form = FileForm(**config.tflite.model_dump(), metadata=metadata_of(task))
+    write_untrained(network, task.example(), batches, path, rules=config.rules, form=form)
     told = {each.quantity: each for each in open_device(config.device, config.profile).measure([path], SHORT)[0]}
     latency = told.get("latency")
     found = Looked(
@@ -161,17 +156,6 @@ def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> L
         breaks="",
     )
     return replace(found, breaks=_broken(found, config))
-
-
-def _as_if_trained(network: nn.Module, seed: int) -> nn.Module:
-    """Give norms and biases numbers of their own: those of a fresh network are all alike, and equal constants share a place in the file."""
-    numbers = torch.Generator().manual_seed(seed)
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    with torch.no_grad():
-        for tensor in tensors.values():
-            if tensor.dim() == 1 and tensor.is_floating_point():
-                tensor.add_(0.1 * torch.rand(tensor.shape, generator=numbers))
-    return network.eval()
 
 
 def _broken(found: Looked, config: ChooseConfig) -> str:

@@ -8,6 +8,7 @@ leaves the same share of what the last one left. One learning rate's schedule ru
 A network that doesn't recover is an error with advice, not a result.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from pipeline.distillation.supervision import TAKES, Supervision, SupervisionCon
 from pipeline.errors import TrainingError
 from pipeline.pruning.importance import Importance
 from pipeline.pruning.pruner import Wish, prune_to
+from pipeline.pruning.table import CostTable, read_table
 from pipeline.stage import Context, Progress, Stage
 from pipeline.task import as_arguments
 from pipeline.training import TrainingConfig, TrainingResult, train
@@ -35,13 +37,22 @@ TAYLOR_BATCHES, TAYLOR_BATCH_SIZE = 16, 32
 """What Taylor importance looks at: few samples do (Molchanov et al. 2019, section 4.2), many batches make its mean."""
 
 
+QUANTITIES = {"latency_ms": ("latency", 1000.0), "instructions": ("instructions", 1.0), "cycles": ("cycles", 1.0)}
+"""What `until` may name: the device's quantity, and its units in one of ours."""
+UNTIL = re.compile(
+    rf"^(?:(?P<name>{'|'.join(QUANTITIES)}) *= *(?P<number>[0-9]+(?:\.[0-9]+)?(?:e[0-9]{{1,2}})?) *(?P<percent>%?))?$"
+)
+
+
 class PruneConfig(TrainingConfig, SupervisionConfig):
     """How small, by what, and in how many cuts; with `epochs` = 0 it only cuts, for a later stage to train.
 
     `keep_macs` and `floor_ratio` are shares of what comes in; the target gives `channel_multiple`. `largest_drop` is the share
     of its score that the network may lose before it counts as collapsed. `trim_vocabulary` keeps the rows of embeddings whose ids come in
     the training data; the MACs don't change by it. `drop_layers` is how many layers leave each row of equal ones before anything else does;
-    `keep_macs` still counts from the network that came in.
+    `keep_macs` still counts from the network that came in. `until` stands in place of `keep_macs`: what the student's int8 TFLite file may
+    cost on the target, "latency_ms = 0.4", "instructions = 9e5", "cycles = 2e5", or a share of what the uncut student costs,
+    "instructions = 50%"; channels then leave by importance for each unit of the target's own cost (see `pruning.table`).
     """
 
     keep_macs: float = Field(default=0.5, gt=0, le=1)
@@ -53,13 +64,27 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     largest_drop: float = Field(default=0.1, gt=0, lt=1)
     trim_vocabulary: bool = False
     drop_layers: int = Field(default=0, ge=0)
+    until: str = Field(default="", pattern=UNTIL.pattern)
+
+    def limit(self, table: CostTable) -> float:
+        """Return what the network may cost, in the table's unit."""
+        found = UNTIL.fullmatch(self.until)
+        assert found
+        number = float(found["number"])
+        return table.whole * number / 100 if found["percent"] else number * QUANTITIES[found["name"]][1]
+
+
+def quantity_of(until: str) -> str:
+    """Return a device's name for the quantity in an `until`; empty where there is none."""
+    found = UNTIL.fullmatch(until)
+    return QUANTITIES[found["name"]][0] if found and found["name"] else ""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One cut and the epochs after it: the share of MACs that it leaves, the first epoch, the epochs, their span of the schedule."""
+    """One cut and the epochs after it: the share of the way down that it goes, the first epoch, the epochs, their span of the schedule."""
 
-    keep_macs: float
+    share: float
     first_epoch: int
     epochs: int
     span: tuple[float, float]
@@ -74,21 +99,31 @@ def run(inputs: Mapping[str, Artifact], config: PruneConfig, context: Context) -
     network, layers = whole, dict[str, tuple[int, int]]()
     if config.drop_layers:
         network, layers = drop_layers(whole, config.drop_layers, list(_losses(whole, inputs, config, context)))
+    table = read_table(inputs["costs"].path) if config.until else None
     cuts, results = [], []
     for number, part in enumerate(parts_of(config)):
-        wish = Wish(
-            keep_macs=part.keep_macs,
-            channel_multiple=config.channel_multiple,
-            floor_ratio=config.floor_ratio,
-            importance=config.importance,
-        )
+        wish = _wish(config, part, table)
         losses = _losses(network, inputs, config, context) if config.importance == "taylor" else ()
         network, cut = prune_to(network, task.example(), wish, whole=whole, losses=losses)
         cuts.append(cut)
         results.append(_trained(network, part, number, inputs=inputs, config=config, context=context))
     _check_recovery(before, results[-1], config)
     save_network(network, context.out, constructor="student", fresh=task.student())
-    return {**_facts(before, cuts, results), "vocabulary": _listed(rows), "layers": _listed(layers)}
+    told = {} if table is None else {"costs": table.model_dump(include={"quantity", "unit", "label", "device"})}
+    return {**_facts(before, cuts, results), **told, "vocabulary": _listed(rows), "layers": _listed(layers)}
+
+
+def _wish(config: PruneConfig, part: Part, table: CostTable | None) -> Wish:
+    """Return what a cut shall reach: each leaves the same share of what the last one left."""
+    limit = None if table is None else table.whole * (config.limit(table) / table.whole) ** part.share
+    return Wish(
+        keep_macs=config.keep_macs**part.share,
+        channel_multiple=config.channel_multiple,
+        floor_ratio=config.floor_ratio,
+        importance=config.importance,
+        table=table,
+        limit=limit,
+    )
 
 
 def _listed(changes: Mapping[str, tuple[int, int]]) -> dict[str, list[int]]:
@@ -105,7 +140,7 @@ def parts_of(config: PruneConfig) -> list[Part]:
     starts = [round(number * config.cut_share * config.epochs / cuts) for number in range(cuts)] + [config.epochs]
     return [
         Part(
-            keep_macs=config.keep_macs ** ((number + 1) / cuts),
+            share=(number + 1) / cuts,
             first_epoch=start,
             epochs=end - start,
             span=(start / max(1, config.epochs), end / max(1, config.epochs)),
@@ -195,7 +230,8 @@ def _facts(before: Evaluation, cuts: list[dict[str, Any]], results: list[Trainin
         "parameters": cuts[-1]["parameters"],
         "macs": cuts[-1]["macs"],
         "macs_before": cuts[0]["macs_before"],
-        "wanted_macs": cuts[-1]["wanted_macs"],
+        **{name: cuts[-1][name] for name in ("wanted_macs", "wanted_cost", "cost") if name in cuts[-1]},
+        **{name: cuts[0][name] for name in ("cost_before",) if name in cuts[0]},
         "channels": widths,
         "left_alone": cuts[-1]["left_alone"],
         "macs_after_each_cut": [cut["macs"] for cut in cuts],
@@ -208,9 +244,9 @@ def _facts(before: Evaluation, cuts: list[dict[str, Any]], results: list[Trainin
 
 STAGE = Stage(
     name="prune",
-    version=1,
+    version=2,
     config=PruneConfig,
-    takes=("network", *TAKES),
+    takes=("network", "costs?", *TAKES),
     gives="network",
     reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
     libraries=("torch", "lightning-fabric", "torch-pruning"),

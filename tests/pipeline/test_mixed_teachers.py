@@ -219,10 +219,10 @@ def test_an_assistant_is_taught_before_it_teaches_and_its_teacher_is_silent(tmp_
         "        return {'mid': Teacher(lambda: Net(12), taught_by=('big',)), 'big': Teacher(lambda: Net(24))}\n"
         "task = Chain()\n"
     )
-    from pipeline.api import _plans
+    from pipeline.api import plans_of
 
-    [(_, plan)] = _plans(*load(tmp_path / "recipe.toml", settings=[], targets=[]))
-    [(_, told)] = _plans(*load(tmp_path / "recipe.toml", settings=['distill.teachers=["big"]'], targets=[]))
+    [(_, plan)] = plans_of(*load(tmp_path / "recipe.toml", settings=[], targets=[]))
+    [(_, told)] = plans_of(*load(tmp_path / "recipe.toml", settings=['distill.teachers=["big"]'], targets=[]))
     order = [step.name for step in plan.steps]
 
     assert order.index("teach:big") < order.index("teach:mid")

@@ -48,16 +48,16 @@ def test_one_target_is_named_once() -> None:
 
 
 def test_a_recipes_devices_stand_until_the_command_line_says_otherwise() -> None:
-    from pipeline.api import _devices
+    from pipeline.api import devices_of
 
     recipe = read_recipe(Path("digits"), stages=tuple(discover())).model_copy(
         update={"devices": {"pixel-8": "adb:1?cores=6"}}
     )
     targets = ("raspberry-pi-4", "pixel-8")
 
-    assert _devices(recipe, [], targets) == {"raspberry-pi-4": None, "pixel-8": "adb:1?cores=6"}
-    assert _devices(recipe, ["raspberry-pi-4=ssh://pi@board?cores=3"], targets) == {
+    assert devices_of(recipe, [], targets) == {"raspberry-pi-4": None, "pixel-8": "adb:1?cores=6"}
+    assert devices_of(recipe, ["raspberry-pi-4=ssh://pi@board?cores=3"], targets) == {
         "raspberry-pi-4": "ssh://pi@board?cores=3",
         "pixel-8": "adb:1?cores=6",
     }
-    assert _devices(recipe, ["qemu"], targets) == dict.fromkeys(targets, "qemu")
+    assert devices_of(recipe, ["qemu"], targets) == dict.fromkeys(targets, "qemu")

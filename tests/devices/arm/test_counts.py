@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.arm.counts import CACHES, CLASSES, MOST_BYTES, WARM_REGIONS, read_counts
+from devices.arm.counts import CACHES, CLASSES, MOST_BYTES, WARM_REGIONS, read_all, read_counts
 from pipeline.errors import DeviceError
 
 MARKS = 100
@@ -80,3 +80,13 @@ def test_an_endless_file_is_read_to_its_limit(tmp_path: Path) -> None:
 
     with pytest.raises(DeviceError, match="qemu's plug-in"):
         read_counts(file, 1)
+
+
+def test_files_that_shared_a_process_are_told_apart(tmp_path: Path) -> None:
+    file = written(tmp_path / "counts", line(5100))
+    both = file.read_text() + written(tmp_path / "more", line(700)).read_text()
+    file.write_text(both, encoding="ascii")
+
+    assert [each.instructions for each in read_all(file, 1, files=2)] == [5000, 600]
+    with pytest.raises(DeviceError, match="counted 12 regions; 18 were marked"):
+        read_all(file, 1, files=3)

@@ -91,6 +91,11 @@ def difference(runs: Runs, task: str, arm: str) -> tuple[float, float, float]:
     """Return low, mean and high of an arm's test score less that of the student alone, in points, by Student's t over the seeds."""
     alone, taught = by_seed(runs, task, "alone"), by_seed(runs, task, arm)
     apart = [100 * (taught[seed] - alone[seed]) for seed in sorted(alone.keys() & taught.keys())]
+    return interval(apart)
+
+
+def interval(apart: Sequence[float]) -> tuple[float, float, float]:
+    """Return low, mean and high of paired differences: 95 %, by Student's t."""
     half = float(t.ppf((1 + CONFIDENCE) / 2, len(apart) - 1)) * stdev(apart) / len(apart) ** 0.5
     return mean(apart) - half, mean(apart), mean(apart) + half
 

@@ -49,7 +49,7 @@ def test_layers_of_equal_macs_and_importance_are_thinned_alike() -> None:
     ladder = ladder_of(group(64), torch.ones(64), channel_multiple=4, floor_channels=8)
     layers = tuple(LayerCost(4096, ((group, 1 / 64),), (((group + 1) % 4, 1 / 64),)) for group in range(4))
 
-    rungs = choose([ladder] * 4, Costs(layers=layers, per_channel={}, rest=0), wanted_macs=4096)
+    rungs = choose([ladder] * 4, Costs(layers=layers, per_channel={}, rest=0), wanted=4096)
 
     assert [ladder.channels[rung] for rung in rungs] == [32, 32, 32, 32]
 
@@ -61,16 +61,16 @@ def test_choice_lands_near_any_wish_between_the_ladders_ends() -> None:
     costs = Costs(layers=layers, per_channel={}, rest=0)
 
     for wanted in range(1000, 12_288, 250):
-        rungs = choose(ladders, costs, wanted_macs=wanted)
+        rungs = choose(ladders, costs, wanted=wanted)
 
-        assert costs.macs(removed_channels(ladders, rungs)) == pytest.approx(wanted, abs=0.02 * 12_288)
+        assert costs.of(removed_channels(ladders, rungs)) == pytest.approx(wanted, abs=0.02 * 12_288)
 
 
 def test_of_equally_near_choices_the_one_that_loses_less_is_taken() -> None:
     ladders = [Ladder((2, 1), (0.0, 5.0)), Ladder((2, 1), (0.0, 1.0))]
     costs = Costs(layers=(LayerCost(100, ((0, 1 / 2),), ()), LayerCost(100, ((1, 1 / 2),), ())), per_channel={}, rest=0)
 
-    assert choose(ladders, costs, wanted_macs=150) == [0, 1]
+    assert choose(ladders, costs, wanted=150) == [0, 1]
 
 
 def test_a_residual_stream_is_thinned_like_the_layers_beside_it() -> None:
@@ -79,6 +79,6 @@ def test_a_residual_stream_is_thinned_like_the_layers_beside_it() -> None:
     )
     layers = tuple(LayerCost(4096, ((0, 1 / 64),), ((number, 1 / 64),)) for number in (1, 2, 3) for _ in range(2))
 
-    rungs = choose([stream, *[inner] * 3], Costs(layers=layers, per_channel={}, rest=0), wanted_macs=6144)
+    rungs = choose([stream, *[inner] * 3], Costs(layers=layers, per_channel={}, rest=0), wanted=6144)
 
     assert [inner.channels[rung] for rung in rungs] == pytest.approx([32, 32, 32, 32], abs=4)

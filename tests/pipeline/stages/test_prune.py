@@ -92,7 +92,7 @@ def test_cuts_are_spread_over_the_first_epochs_and_never_two_in_one(
 
     assert [part.first_epoch for part in parts] == firsts
     assert sum(part.epochs for part in parts) == epochs
-    assert parts[-1].keep_macs == pytest.approx(0.5)
+    assert parts[-1].share == 1.0
     assert [part.span for part in parts] == [
         (part.first_epoch / max(1, epochs), (part.first_epoch + part.epochs) / max(1, epochs)) for part in parts
     ]

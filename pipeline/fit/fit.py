@@ -1,0 +1,88 @@
+"""`fit`: search, then make the chosen recipe for its targets as `edgepress run` would, with controls, gate and report."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from devices import open_device
+from pipeline.api import Watcher, devices_of, plans_of, press
+from pipeline.errors import RecipeError, StoreError
+from pipeline.fit.found import Found, draw, summary
+from pipeline.fit.search import search
+from pipeline.fit.space import applied, space_of
+from pipeline.fit.trial import Bench
+from pipeline.pour import pour
+from pipeline.recipe import Recipe
+from pipeline.report.model import Report
+from pipeline.stage import discover
+from pipeline.store import Store, default_store
+from pipeline.task import LoadedTask
+
+FILES = ("fit.json", "fit.svg")
+
+
+def fit(
+    recipe: Recipe, task: LoadedTask, *, out: Path, devices: Sequence[str], watcher: Watcher
+) -> tuple[Found, list[Report]]:
+    """Return what the search found, and the chosen recipe's reports; none where the budget can't be kept. Writes FILES into `out`."""
+    _check(recipe)
+    stages = discover()
+    space = space_of(recipe, stages)
+    targets = tuple(target for target, _ in plans_of(recipe, task))
+    named = devices_of(recipe, devices, [target.name for target in targets])
+    where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
+    counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
+    for target in targets:
+        if target.name in counted:
+            open_device(counted[target.name], target)  # one that isn't set up says so before hours are spent
+    bench = Bench(recipe, task, targets, counted, Store(default_store()), watcher)
+    outcomes = []
+    for outcome in search(bench, space):
+        outcomes.append(outcome)
+        found = Found(recipe, {key: values[0] for key, values in space.items()}, tuple(outcomes))
+        watcher.say(
+            f"trial {outcome.number}: {found.settings_text(outcome) or 'the recipe as it stands'}; {outcome.error or summary(found)}"
+        )
+        _write(found, out)
+    if found.chosen is None:
+        return found, []
+    chosen = _final(applied(recipe, found.chosen.settings))
+    specs = [f"{name}={spec}" for name, spec in counted.items()]
+    return found, list(press(chosen, task, out=out, devices=specs, fresh=False, watcher=watcher))
+
+
+def _check(recipe: Recipe) -> None:
+    if "export" not in recipe.stages:
+        raise RecipeError(f"recipe {recipe.name!r} exports nothing, and fit judges files; put export last in stages")
+    if recipe.budget.model_dump(exclude_none=True) == {}:
+        raise RecipeError(
+            f"recipe {recipe.name!r} has no [budget], and fit looks for the cheapest network that keeps one; give --max-drop, "
+            "--latency-ms or --size-kib"
+        )
+
+
+def _final(recipe: Recipe) -> Recipe:
+    """The search was the judge of whether the teacher pays: the audit tells, and doesn't stop."""
+    if "distill" not in recipe.stages:
+        return recipe
+    return recipe.model_copy(
+        update={"sections": {**recipe.sections, "audit": {"on_weak": "warn", **recipe.sections.get("audit", {})}}}
+    )
+
+
+def _write(found: Found, out: Path) -> None:
+    """Write FILES, each by rename: a killed search leaves whole ones."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=out) as name:
+            draft = Path(name)
+            content = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+            (draft / "fit.json").write_text(content, encoding="utf-8")
+            if any(outcome.fitness for outcome in found.outcomes):
+                draw(found, draft / "fit.svg")
+            for file in FILES:
+                if (draft / file).exists():
+                    (draft / file).replace(out / file)
+    except OSError as error:
+        raise StoreError(f"{out} can't be written ({error.strerror}); name another folder with --out") from error

@@ -1,0 +1,149 @@
+"""What a search found: every trial, the Pareto front, the chosen point and why, and what the search itself cost."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.fit.choice import best, excess, front, keeps, looser, relative_cost, wall, why
+from pipeline.fit.space import Settings
+from pipeline.fit.trial import Fitness, Outcome
+from pipeline.recipe import Recipe
+from pipeline.report.text import Sheet
+
+Marks = {True: "kept", False: "missed"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A search's outcomes under a recipe's budget; `own` are the recipe's values of what was turned."""
+
+    recipe: Recipe
+    own: Settings
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def chosen(self) -> Outcome | None:
+        """The cheapest trial that keeps the budget, if any does."""
+        return best(self.outcomes, self.recipe.budget)
+
+    @property
+    def why(self) -> str:
+        """Why that one, and what the next looser budget would buy; without one, what stands in the way."""
+        if not any(outcome.fitness for outcome in self.outcomes):
+            return f"no trial of {len(self.outcomes)} ended in a network; the first said: {self.outcomes[0].error}"
+        if self.chosen is None:
+            return wall(self.outcomes, self.recipe.budget)
+        more = looser(self.chosen, self.outcomes, self.recipe.budget)
+        return why(self.chosen, self.outcomes) + (f"; {more}" if more else "")
+
+    @property
+    def ledger(self) -> str:
+        """What the trials took, and what they would have taken without what they share."""
+        spent = sum(outcome.seconds for outcome in self.outcomes)
+        shared = sum(outcome.shared_seconds for outcome in self.outcomes)
+        return (
+            f"{len(self.outcomes)} trials took {spent:.0f} s of training, export and judging (measured here); steps that were in the "
+            f"store already would have taken {shared:.0f} s more"
+        )
+
+    def settings_text(self, outcome: Outcome) -> str:
+        """Return what a trial changes of the recipe, as the command line takes it."""
+        changed = {key: value for key, value in outcome.settings.items() if self.own[key] != value}
+        return " ".join(f"--set {key}={_written(value)}" for key, value in changed.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as one JSON object."""
+        chosen = self.chosen
+        return {
+            "schema": 1,
+            "recipe": self.recipe.name,
+            "targets": list(self.recipe.targets),
+            "budget": self.recipe.budget.model_dump(exclude_none=True),
+            "kept": chosen is not None,
+            "chosen": None if chosen is None else chosen.number,
+            "settings": {} if chosen is None else dict(chosen.settings),
+            "why": self.why,
+            "ledger": self.ledger,
+            "front": [outcome.number for outcome in front(self.outcomes)],
+            "trials": [
+                {**outcome.to_json(), "excess": excess(outcome, self.recipe.budget)} for outcome in self.outcomes
+            ],
+        }
+
+    def sheet(self) -> Sheet:
+        """Return the trials as a table, the chosen one and those on the front marked."""
+        columns = ("trial", "target", "changes", "score", "lost", "cost", "latency", "KiB", "budget")
+        return Sheet("trials", columns, tuple(self._rows()), (self.why, self.ledger))
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        best_ones = {outcome.number for outcome in front(self.outcomes)}
+        for outcome in self.outcomes:
+            chosen = self.chosen is not None and outcome.number == self.chosen.number
+            mark = " chosen" if chosen else " front" if outcome.number in best_ones else ""
+            name, changes = f"{outcome.number}{mark}", self.settings_text(outcome) or "none"
+            if outcome.error:
+                yield (name, "", changes, outcome.error[:60], "", "", "", "", "")
+            for each in outcome.fitness:
+                yield (name, each.target, changes, *_figures(each), Marks[keeps(outcome, self.recipe.budget)])
+                name, changes = "", ""
+
+
+def _figures(each: Fitness) -> tuple[str, ...]:
+    latency = "" if each.latency_ms is None else f"{each.latency_ms:.3f} ms, {each.label}"
+    cost = f"{each.cost:,.0f} {each.unit}" if each.quantity != "latency" else ""
+    return (
+        f"{each.score:.4f}",
+        f"{each.drop:+.4f} to {each.drop_high:+.4f}",
+        cost,
+        latency,
+        f"{each.size_kib:.1f}",
+    )
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if " " in str(value) else str(value)
+
+
+def draw(found: Found, path: Path) -> None:
+    """Draw score lost against cost, a panel a target, as SVG; cost is the share of the first trial's."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - a second to import
+
+    targets = found.recipe.targets
+    figure = Figure(figsize=(6 * len(targets), 4.5), layout="constrained")
+    for number, target in enumerate(targets):
+        axes = figure.add_subplot(1, len(targets), number + 1)
+        _panel(axes, found, number)
+        axes.set_title(target)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _panel(axes: Any, found: Found, number: int) -> None:
+    made = [outcome for outcome in found.outcomes if outcome.fitness]
+    best_ones = sorted(front(found.outcomes), key=lambda each: each.fitness[number].cost)
+    axes.scatter(*_points(made, number), color="#8a8f98", label="trials", zorder=2)
+    axes.scatter(*_points(best_ones, number), color="#1f6fb2", label="Pareto front", zorder=3)
+    if found.chosen is not None:
+        axes.scatter(*_points([found.chosen], number), marker="*", s=220, color="#c0392b", label="chosen", zorder=4)
+    if found.recipe.budget.max_drop is not None:
+        axes.axhline(found.recipe.budget.max_drop, color="#444", linestyle="--", linewidth=1, label="max_drop")
+    first = made[0].fitness[number]
+    axes.set_xlabel(f"{first.quantity}, {first.unit} ({first.label})" if first.quantity != first.unit else first.unit)
+    axes.set_ylabel("validation score lost, upper end of 95 %")
+    axes.grid(visible=True, color="#e3e5e8", zorder=0)
+    axes.legend(frameon=False)
+
+
+def _points(outcomes: Sequence[Outcome], number: int) -> tuple[list[float], list[float]]:
+    each = [outcome.fitness[number] for outcome in outcomes]
+    return [fitness.cost for fitness in each], [fitness.drop_high for fitness in each]
+
+
+def summary(found: Found) -> str:
+    """Return the chosen point against the recipe's own, in one line."""
+    if found.chosen is None:
+        return "the budget isn't kept"
+    share = relative_cost(found.chosen, found.outcomes[0])
+    return f"trial {found.chosen.number} at {share:.0%} of the recipe's own cost"

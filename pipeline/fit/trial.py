@@ -1,0 +1,182 @@
+"""A trial: one recipe made for each target up to its files, judged on the validation split, by exact sizes and by what the target's device counts.
+
+Nothing of a trial is timed here: a file costs what the emulated core counts or Vela estimates. Where a target has neither, or an estimate leaves
+operators out, multiply-accumulates stand for its cost. A device that the user names is believed as it measures.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices import Measurement, Request, open_device
+from pipeline import run as engine
+from pipeline.api import Watcher, with_student
+from pipeline.bench import measure
+from pipeline.errors import ModelError, TrainingError
+from pipeline.fit.space import Settings, applied
+from pipeline.plan import Plan, Row, Step, plan
+from pipeline.pour import pour
+from pipeline.recipe import Recipe
+from pipeline.recorded_outputs import read_answers
+from pipeline.resampled import bounds, resampled_scores
+from pipeline.run import Done
+from pipeline.stage import discover
+from pipeline.store import Store
+from pipeline.task import LoadedTask
+from targets import Target
+
+KIB = 1024
+MACS = "MACs"
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What a trial's network is on one target.
+
+    `drop` is what it loses of the reference's validation score, positive where it is worse, `drop_high` the upper end of its paired 95 %
+    interval; `size_kib` that of the larger file. `cost` is in `unit`; `latency_ms` and its upper end are None where nothing tells them.
+    """
+
+    target: str
+    score: float
+    drop: float
+    drop_high: float
+    size_kib: float
+    cost: float
+    quantity: str
+    unit: str
+    label: str
+    latency_ms: float | None
+    latency_high_ms: float | None
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished trial: one fitness a target, or the error that ended it; seconds that its steps took, and that others had spent already."""
+
+    number: int
+    settings: Settings
+    fitness: tuple[Fitness, ...]
+    seconds: float
+    shared_seconds: float
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of a search share: the recipe that they turn, the task, and where each target is measured."""
+
+    recipe: Recipe
+    task: LoadedTask
+    targets: tuple[Target, ...]
+    devices: Mapping[str, str]
+    store: Store
+    watcher: Watcher
+
+    def make(self, number: int, settings: Settings) -> Outcome:
+        """Make a trial; a recipe that can't be made or collapses is an outcome too."""
+        recipe = applied(self.recipe, settings).model_copy(update={"controls": False, "measure": False})
+        seconds = {True: 0.0, False: 0.0}
+        fitness, error = tuple[Fitness, ...](), ""
+        try:
+            fitness = tuple([self._on(target, recipe, seconds) for target in self.targets])
+        except (TrainingError, ModelError) as failed:
+            error = str(failed)
+        return Outcome(number, dict(settings), fitness, round(seconds[False], 1), round(seconds[True], 1), error)
+
+    def _on(self, target: Target, recipe: Recipe, seconds: dict[bool, float]) -> Fitness:
+        whole = plan(recipe, self.task, discover(), poured=pour(target))
+        task, whole, _ = with_student(recipe, self.task, target, whole, store=self.store, watcher=self.watcher)
+        steps, reference, program = _needed(whole)
+        done: dict[str, Done] = {}
+        name = f"{recipe.name}@{target.name}@fit"
+        for each in engine.run(steps, task, self.store, seed=recipe.seed, name=name, watch=self.watcher.watch):
+            done[each.step.name] = each
+            seconds[each.cached] += each.record.seconds
+        return self._judged(target, task, done, [done[name] for name in whole.files], (done[reference], done[program]))
+
+    def _judged(
+        self,
+        target: Target,
+        task: LoadedTask,
+        done: Mapping[str, Done],
+        files: Sequence[Done],
+        answers: tuple[Done, Done],
+    ) -> Fitness:
+        score, drop = _drop(task, *answers)
+        paths = [each.artifact.file(f"model.{each.artifact.kind}") for each in files]
+        facts = next(each.artifact.facts for each in reversed(list(done.values())) if "macs" in each.artifact.facts)
+        cost = self._cost(target, paths[-1], facts["macs"])
+        return Fitness(
+            target=target.name,
+            score=score,
+            drop=drop["value"],
+            drop_high=drop["high"],
+            size_kib=max(path.stat().st_size for path in paths) / KIB,
+            **cost,
+            macs=facts["macs"],
+            parameters=facts["parameters"],
+        )
+
+    def _cost(self, target: Target, path: Path, macs: int) -> dict[str, Any]:
+        told = self._told(target, path)
+        latency = next((each for each in told if each.quantity == "latency"), None)
+        if not told or not told[0].valid:
+            exact = {"cost": float(macs), "quantity": MACS, "unit": MACS, "label": "exact"}
+            return {**exact, "latency_ms": _ms(latency, "value"), "latency_high_ms": _ms(latency, "high")}
+        first = told[0]
+        return {
+            **{name: getattr(first, name) for name in ("quantity", "unit", "label")},
+            "cost": first.value,
+            "latency_ms": _ms(latency, "value"),
+            "latency_high_ms": _ms(latency, "high"),
+        }
+
+    def _told(self, target: Target, path: Path) -> tuple[Measurement, ...]:
+        spec = self.devices.get(target.name)
+        if spec is None:
+            return ()
+        made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        return measure([path], open_device(spec, target), Request(), self.store, made_at=made_at)[0]
+
+
+def _ms(latency: Measurement | None, end: str) -> float | None:
+    return None if latency is None or not latency.valid else getattr(latency, end) / 1000
+
+
+def _needed(whole: Plan) -> tuple[Plan, str, str]:
+    """Return the plan of the files and of two judgements on the validation split, of the reference and of the program, with their names."""
+    program = next(row for row in whole.rows if row.model == whole.program)
+    judged = [_on_validation(whole, row) for row in (whole.rows[0], program)]
+    needed = {*whole.files, *(source for step in judged for source in step.inputs.values())}
+    steps: list[Step] = []
+    for step in reversed(whole.steps):
+        if step.name in needed:
+            needed |= set(step.inputs.values())
+            steps.insert(0, step)
+    return replace(whole, steps=(*steps, *judged)), judged[0].name, judged[1].name
+
+
+def _on_validation(whole: Plan, row: Row) -> Step:
+    test = whole.step(row.answers)
+    return replace(test, name=f"{row.model}.judged", config=test.config.model_copy(update={"split": "validation"}))
+
+
+def _drop(task: LoadedTask, reference: Done, program: Done) -> tuple[float, dict[str, float]]:
+    """Return the program's score, and what it loses of the reference's, paired over the validation samples."""
+    answers = [read_answers(each.artifact) for each in (reference, program)]
+    known = task.targets("validation")
+    targets = answers[0] if known is None else known
+    before, after = (resampled_scores(task.score, each, targets) for each in answers)
+    sign = 1.0 if task.metric.higher_is_better else -1.0
+    return float(after[0]), bounds(np.asarray(sign * (before - after)))

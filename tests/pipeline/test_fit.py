@@ -1,0 +1,286 @@
+"""edgepress fit: the cheapest network that keeps the budget, the same one each time, and in words what stands in the way."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.fit.choice import best, excess, front, keeps, looser, wall, why
+from pipeline.fit.found import Found, draw
+from pipeline.fit.search import search
+from pipeline.fit.space import applied, space_of
+from pipeline.fit.trial import Fitness, Outcome
+from pipeline.recipe import Budget, Recipe, recipe_from
+from pipeline.stage import discover
+
+EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
+ROOT = Path(__file__).parents[2]
+STAGES = discover()
+
+
+def recipe(**content: Any) -> Recipe:
+    whole = {"schema": 1, "name": "small", "task": "given", "targets": ["corstone-300"], **content}
+    return recipe_from(whole, folder=Path(), where="test", stages=tuple(STAGES))
+
+
+def fitness(drop: float, cost: float, size: float = 10.0, **changed: Any) -> Fitness:
+    found = Fitness(
+        target="corstone-300",
+        score=1 - drop,
+        drop=drop,
+        drop_high=drop + 0.01,
+        size_kib=size,
+        cost=cost,
+        quantity="latency",
+        unit="us",
+        label="estimated",
+        latency_ms=cost / 1000,
+        latency_high_ms=cost / 1000,
+        macs=1000,
+        parameters=100,
+    )
+    return replace(found, **changed)
+
+
+def outcome(number: int, drop: float, cost: float, size: float = 10.0) -> Outcome:
+    return Outcome(number, {"prune.keep_macs": cost}, (fitness(drop, cost, size),), 10.0, 5.0)
+
+
+FAILED = Outcome(9, {}, (), 1.0, 0.0, "prune: collapsed")
+TRIALS = [outcome(0, 0.00, 1000), outcome(1, 0.02, 500), outcome(2, 0.06, 300), outcome(3, 0.03, 700), FAILED]
+
+
+def test_the_cheapest_trial_that_keeps_every_line_is_chosen() -> None:
+    budget = Budget(max_drop=0.05, latency_ms=0.9)
+
+    chosen = best(TRIALS, budget)
+
+    assert chosen is TRIALS[1]
+    assert [keeps(each, budget) for each in TRIALS] == [False, True, False, True, False]
+    assert "trial 1 keeps every line" in why(chosen, TRIALS)
+    assert "0.500 ms (estimated)" in why(chosen, TRIALS)
+
+
+def test_a_line_is_kept_by_the_upper_end_of_what_is_known() -> None:
+    assert not keeps(outcome(0, 0.045, 100), Budget(max_drop=0.05))
+    assert keeps(outcome(0, 0.045, 100), Budget(max_drop=0.06))
+
+
+def test_what_the_next_looser_budget_would_buy_is_told_with_its_limit() -> None:
+    budget = Budget(max_drop=0.05, latency_ms=0.9)
+
+    assert looser(TRIALS[1], TRIALS, budget).startswith("with max_drop = 0.07 the cost would fall by 40%: trial 2")
+    assert looser(TRIALS[2], TRIALS, Budget(max_drop=0.5)) == ""
+
+
+def test_a_budget_that_nothing_keeps_is_told_by_its_wall_and_the_nearest() -> None:
+    budget = Budget(max_drop=0.005, latency_ms=2)
+
+    assert best(TRIALS, budget) is None
+    assert "the wall is max_drop on corstone-300" in wall(TRIALS, budget)
+    assert "trial 0:" in wall(TRIALS, budget)
+
+
+def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
+    assert [each.number for each in front(TRIALS)] == [0, 1, 2]
+
+
+def test_excess_is_told_by_line_and_target() -> None:
+    assert excess(TRIALS[0], Budget(size_kib=8, latency_ms=0.5)) == {
+        "size_kib on corstone-300": pytest.approx(0.25),
+        "latency_ms on corstone-300": pytest.approx(1.0),
+    }
+
+
+@dataclass
+class Model:
+    """A bench whose networks are a formula: what is kept costs, what leaves is lost."""
+
+    recipe: Recipe
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    def make(self, number: int, settings: dict[str, Any]) -> Outcome:
+        self.made.append(settings)
+        kept, temperature = settings["prune.keep_macs"], settings["distill.temperature"]
+        if kept < 0.3:
+            return Outcome(number, settings, (), 1.0, 0.0, "prune: collapsed")
+        drop = 0.06 * (1 - kept) + 0.004 * abs(temperature - 4)
+        return Outcome(number, settings, (fitness(drop, 1000 * kept, 40 * kept),), 1.0, 0.0)
+
+
+def searched(**changed: Any) -> list[Outcome]:
+    own = recipe(
+        budget={"max_drop": 0.05, "size_kib": 30.0}, distill={"temperature": 2.0}, fit={"trials": 30, **changed}
+    )
+    return list(search(Model(own), space_of(own, STAGES)))  # type: ignore[arg-type]
+
+
+def test_a_search_begins_with_the_recipe_and_ends_at_a_point_that_keeps_the_budget() -> None:
+    outcomes = searched()
+    chosen = best(outcomes, Budget(max_drop=0.05, size_kib=30.0))
+
+    assert outcomes[0].settings["prune.keep_macs"] == 0.5
+    assert outcomes[0].settings["distill.temperature"] == 2.0
+    assert chosen is not None
+    assert chosen.settings["prune.keep_macs"] == 0.35
+    assert len({tuple(each.settings.items()) for each in outcomes}) == len(outcomes)
+
+
+def test_the_same_search_asks_for_the_same_trials_and_more_trials_go_on_from_there() -> None:
+    short, long = searched(trials=6, patience=50), searched(trials=12, patience=50)
+
+    assert [each.settings for each in searched(trials=12, patience=50)] == [each.settings for each in long]
+    assert [each.settings for each in long][:6] == [each.settings for each in short]
+
+
+def test_a_search_ends_when_the_promise_is_kept_and_further_batches_gain_nothing() -> None:
+    assert len(searched(patience=1)) < len(searched(patience=50)) <= 30
+
+
+def test_a_failed_trial_is_an_outcome_and_the_search_goes_on() -> None:
+    outcomes = searched(patience=50)
+
+    assert any(each.error for each in outcomes)
+    assert any(each.fitness for each in outcomes)
+
+
+def test_the_space_is_the_recipe_s_own_value_first_then_a_few_around_it() -> None:
+    space = space_of(recipe(prune={"keep_macs": 0.6}, distill={"learning_rate": 0.01}), STAGES)
+
+    assert space["prune.keep_macs"] == (0.6, 1.0, 0.7, 0.5, 0.35, 0.25)
+    assert space["distill.learning_rate"] == (0.01, 0.04)
+
+
+def test_what_the_recipe_gives_replaces_what_would_be_tried() -> None:
+    own = recipe(
+        fit={
+            "space": {"prune.keep_macs": [0.3], "quantize.epochs": [1, 2]},
+            "stages": [["teach", "prune", "quantize", "export"]],
+        }
+    )
+    space = space_of(own, STAGES)
+
+    assert space["prune.keep_macs"] == (0.5, 0.3)
+    assert set(space["quantize.epochs"]) == {1, 2, STAGES["quantize"].config.model_fields["epochs"].default}
+    turned = applied(own, {"prune.keep_macs": 0.3, "stages": space["stages"][1]})
+    assert turned.stages == ("teach", "prune", "quantize", "export")
+    assert turned.sections["prune"]["keep_macs"] == 0.3
+
+
+def test_a_recipe_that_prunes_by_cost_is_searched_by_cost() -> None:
+    space = space_of(recipe(prune={"until": "cycles = 60%"}), STAGES)
+
+    assert space["prune.until"] == ("cycles = 60%", "cycles = 70%", "cycles = 50%", "cycles = 35%", "cycles = 25%")
+    assert "prune.keep_macs" not in space
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("prun.keep_macs", r"names no stage .* did you mean 'prune'"),
+        ("keep_macs", r"names no stage"),
+        ("prune.keep_mac", r"prune has no setting 'keep_mac'.*did you mean 'keep_macs'"),
+    ],
+)
+def test_a_setting_that_nothing_has_is_one_line(key: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        space_of(recipe(fit={"space": {key: [1.0]}}), STAGES)
+
+
+def test_the_picture_is_drawn_without_a_trace_of_the_day(tmp_path: Path) -> None:
+    found = Found(recipe(budget={"max_drop": 0.05}), {"prune.keep_macs": 1000}, tuple(TRIALS))
+    draw(found, tmp_path / "one.svg")
+    draw(found, tmp_path / "other.svg")
+
+    text = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert text.startswith("<?xml")
+    assert "dc:date" not in text
+
+
+TASK = """
+from tests.small_task import Bars, Net
+
+
+class Wide(Bars):
+    def student(self):
+        return Net(32)
+
+
+task = Wide(samples=120)
+"""
+RECIPE = """
+schema = 1
+name = "bars"
+task = "task.py:task"
+targets = ["corstone-300"]
+controls = false
+[budget]
+max_drop = {max_drop}
+size_kib = {size_kib}
+[fit]
+trials = 3
+batch = 3
+[fit.space]
+"prune.keep_macs" = [0.8, 0.3]
+"distill.learning_rate" = [0.004]
+"distill.temperature" = [4.0]
+[teach]
+epochs = 4
+batch_size = 16
+[distill]
+epochs = 3
+batch_size = 16
+[prune]
+epochs = 2
+batch_size = 16
+channel_multiple = 4
+[quantize]
+epochs = 1
+batch_size = 16
+"""
+
+
+def fit(folder: Path, **budget: float) -> subprocess.CompletedProcess[str]:
+    (folder / "task.py").write_text(TASK, encoding="utf-8")
+    (folder / "recipe.toml").write_text(RECIPE.format(**budget), encoding="utf-8")
+    settings = {"EDGEPRESS_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [EDGEPRESS, "fit", "recipe.toml", "--out", "out"],
+        cwd=folder,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+@pytest.mark.timeout(900)
+def test_a_search_makes_a_network_that_keeps_what_the_recipe_misses_and_repeats_for_nothing(tmp_path: Path) -> None:
+    first = fit(tmp_path, max_drop=0.9, size_kib=4.2)
+    told = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))
+
+    assert first.returncode == 0, first.stderr
+    assert told["kept"]
+    assert told["trials"][0]["excess"]["size_kib on corstone-300"] > 0
+    assert told["settings"]["prune.keep_macs"] == 0.3
+    report = json.loads((tmp_path / "out" / "corstone-300" / "report.json").read_text(encoding="utf-8"))
+    sizes = [verdict for verdict in report["verdicts"] if verdict["budget"].startswith("size_kib")]
+    assert {verdict["outcome"] for verdict in sizes} == {"kept"}
+    assert (tmp_path / "out" / "fit.svg").exists()
+
+    again = fit(tmp_path, max_drop=0.9, size_kib=4.2)
+    repeated = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))
+    assert again.returncode == 0
+    assert [trial["seconds"] for trial in repeated["trials"]] == [0.0] * 3
+    assert repeated["chosen"] == told["chosen"]
+
+    missed = fit(tmp_path, max_drop=0.9, size_kib=1.0)
+    assert missed.returncode == 1
+    assert "the wall is size_kib on corstone-300" in missed.stdout
