@@ -27,7 +27,9 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import ModelError
 
-Kind = Literal["network", "quantized", "outputs", "costs", "onnx", "tflite", "keras", "audit", "scheme", "choice"]
+Kind = Literal[
+    "network", "quantized", "outputs", "costs", "onnx", "tflite", "keras", "audit", "scheme", "choice", "sensitivity"
+]
 Facts = Mapping[str, Any]
 """What a stage says about its result: a JSON object, e.g. `{"macs": 1200000, "parameters": 9000}`."""
 

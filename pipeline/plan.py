@@ -148,7 +148,7 @@ class _Drawing:
                 continue
             given = {"network": network} if network else {}
             if stage == "quantize":
-                given |= self.scheme(occurrence, given)
+                given |= {**self.scheme(occurrence, given), **self.exceptions(occurrence, given)}
             if stage == "prune":
                 given |= self.costs(occurrence)
             self.add(occurrence, stage, given, sections=(stage, occurrence), supervised_by=teachers)
@@ -170,6 +170,19 @@ class _Drawing:
             settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
         self.add(f"{occurrence}.scheme", "scheme", given, **settings)
         return {"scheme": f"{occurrence}.scheme"}
+
+    def exceptions(self, occurrence: str, given: Mapping[str, str]) -> dict[str, str]:
+        """Add the step that finds the layers which must stay in float, where the recipe asks for it; return it as an input."""
+        own = {**self.recipe.sections.get("quantize", {}), **self.recipe.sections.get(occurrence, {})}
+        if own.get("exceptions") != "auto" or "network" not in given:
+            return {}
+        settings = {key: own[key] for key in ("calibration_samples",) if key in own}
+        if "exceptions_max_drop" in own:
+            settings["max_drop"] = own["exceptions_max_drop"]
+        if "rules" in own:
+            settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
+        self.add(f"{occurrence}.sensitivity", "sensitivity", {"network": given["network"]}, **settings)
+        return {"sensitivity": f"{occurrence}.sensitivity"}
 
     def costs(self, occurrence: str) -> dict[str, str]:
         """Add the step that measures what layers cost on the target, where pruning goes by that; return it as an input."""

@@ -13,6 +13,7 @@ def pour(target: Target) -> Mapping[str, Mapping[str, Any]]:
         "prune": {"channel_multiple": target.channel_multiple.value},
         "scheme": _scheme(target),
         "choose": _measurer(target),
+        "sensitivity": _measurer(target),
         "costs": {**_measurer(target), "channel_multiple": target.channel_multiple.value},
         "quantize": _rules(target),
         "export_onnx": _file(target.formats.onnx),

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import RecipeError, did_you_mean, root_cause
 
 DEFAULT_STAGES = ("teach", "distill", "prune", "quantize", "export")
-PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "choose")
+PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "choose", "sensitivity")
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")

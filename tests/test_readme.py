@@ -21,6 +21,10 @@ EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
 FLAGS = {
     "run": {"--target", "--out", "--set", "--device", "--strict", "--fresh", "--json"},
     "explain": {"--target", "--set"},
+    "fit": {
+        *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials"),
+        *("--out", "--set", "--device", "--json"),
+    },
     "inspect": {"--json"},
     "targets": {"--fits", "--json"},
     "bench": {

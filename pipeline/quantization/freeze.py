@@ -24,7 +24,7 @@ from pipeline.errors import ExportError, ModelError, did_you_mean
 from pipeline.quantization.fold import fold
 from pipeline.quantization.graph import add_constant, calls, constant_of, delete_unread, replace
 from pipeline.quantization.operations import WEIGHTED
-from pipeline.quantization.program import drop_clamps_that_saturation_does
+from pipeline.quantization.program import drop_clamps_that_saturation_does, shield_float_layers
 from pipeline.quantization.ranges import METHODS, Method
 from pipeline.quantization.rules import Rules
 from pipeline.quantization.trace import trace
@@ -137,6 +137,7 @@ def freeze(prepared: Prepared) -> fx.GraphModule:
     _allow_train_and_eval(frozen)
     delete_unread(frozen)
     drop_clamps_that_saturation_does(frozen)
+    shield_float_layers(frozen)
     for parameter in frozen.parameters():
         parameter.requires_grad = False
     return frozen

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from pipeline.quantization.graph import add_constant, calls, constant_of, rank_of
+from pipeline.quantization.graph import WEIGHTED, add_constant, calls, constant_of, delete_unread, rank_of
 from pipeline.quantization.operations import CLAMPS
 from pipeline.quiet import copied
 
@@ -150,6 +150,26 @@ def drop_clamps_that_saturation_does(frozen: fx.GraphModule) -> None:
             if below <= least and above >= most:
                 node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]  # the clamped tensor
     frozen.graph.eliminate_dead_code()
+    frozen.recompile()
+
+
+def shield_float_layers(frozen: fx.GraphModule) -> None:
+    """Double what a layer with float weights reads from a dq, as x + x, and halve its weights: no answer changes, and no runtime rounds them.
+
+    Both runtimes quantise float weights between dq and q by themselves, by the range of all: ONNX Runtime's WeightBiasQuantization when a
+    session opens, LiteRT's converter on the way. A layer that was left in float because int8 ruins it would be ruined after all.
+    (LiteRT's converter would fold a factor into the weights, and carry int8 through a clamp.)
+    """
+    for node in calls(frozen, WEIGHTED):
+        source, weight = node.args[0], constant_of(frozen, node.args[1])
+        if isinstance(source, fx.Node) and source.target in DEQUANTIZES and weight is not None:
+            with frozen.graph.inserting_before(node):
+                twice = frozen.graph.call_function(aten.add.Tensor, (source, source))
+            twice.meta = dict(source.meta)
+            name = str(node.args[1].target)  # type: ignore[union-attr]  # a get_attr node by `constant_of`
+            halved = add_constant(frozen, f"{name}_halved", weight.detach() / 2, before=node)
+            node.args = (twice, halved, *node.args[2:])
+    delete_unread(frozen)
     frozen.recompile()
 
 

@@ -3,7 +3,7 @@
 The test split is read here and nowhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -46,7 +46,9 @@ def build(
         gains=gains(made, measured),
         fidelity=_gate(made),
         audit=dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
-        scheme=_scheme(made),
+        scheme=_of_kind(made, "scheme"),
+        sensitivity=_of_kind(made, "sensitivity"),
+        cuts=tuple(_cuts(made)),
         choice=dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
         measurements=measurements,
         verdicts=verdicts(
@@ -55,9 +57,18 @@ def build(
     )
 
 
-def _scheme(made: Made) -> dict[str, Any] | None:
-    """Return why the network is quantised as it is, where the choice was not the recipe's."""
-    return next((dict(done.artifact.facts) for done in made.done.values() if done.artifact.kind == "scheme"), None)
+def _cuts(made: Made) -> Iterator[dict[str, Any]]:
+    """Give of each step that pruned by cost what became cheaper, and by how much MACs alone would have it."""
+    for name, done in made.done.items():
+        facts = done.artifact.facts
+        if done.step.stage.name == "prune" and "costs" in facts:
+            told = {key: facts[key] for key in ("macs_before", "macs", "cost_before", "cost")}
+            yield {"step": name, **told, **facts["costs"]}
+
+
+def _of_kind(made: Made, kind: str) -> dict[str, Any] | None:
+    """Return what a step of this kind found, where there was one."""
+    return next((dict(done.artifact.facts) for done in made.done.values() if done.artifact.kind == kind), None)
 
 
 def _row(made: Made, row: Row) -> ReportRow:

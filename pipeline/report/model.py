@@ -171,6 +171,8 @@ class Report(Part):
     audit: dict[str, Any] | None = None
     scheme: dict[str, Any] | None = None
     choice: dict[str, Any] | None = None
+    sensitivity: dict[str, Any] | None = None
+    cuts: tuple[dict[str, Any], ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -1,8 +1,9 @@
 """The report as tables: for a terminal (rich) and, by the same rows, as Markdown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -33,6 +34,8 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _gains(report),
         _choice(report),
         _audit(report),
+        _cuts(report),
+        _sensitivity(report),
         _scheme(report),
         *_fidelity(report),
         _latency(report),
@@ -134,6 +137,51 @@ def _choice(report: Report) -> Sheet:
     )
     columns = ("network", "MACs", "int8 TFLite", "latency", "breaks", "validation score of a probe")
     return Sheet("the student, chosen", columns, rows, (found["why"],))
+
+
+def _cuts(report: Report) -> Sheet:
+    """What each step that pruned by cost made cheaper: as its table of costs foretells, beside the MACs."""
+    columns = ("step", "cost", "before", "after", "speed-up", "speed-up of MACs", "ratio", "label")
+    rows = []
+    for each in report.cuts:
+        faster, fewer = each["cost_before"] / each["cost"], each["macs_before"] / each["macs"]
+        figures = (
+            f"{each['cost_before']:,.5g}",
+            f"{each['cost']:,.5g}",
+            f"{faster:.2f}x",
+            f"{fewer:.2f}x",
+            f"{faster / fewer:.2f}",
+        )
+        label = f"foretold from layers {each['label']} on {each['device']}"
+        rows.append((each["step"], f"{each['quantity']}, {each['unit']}", *figures, label))
+    return Sheet("pruned by cost", columns, tuple(rows))
+
+
+def _sensitivity(report: Report) -> Sheet:
+    """Which layers int8 hurts, the worst first; none where nobody asked, or nothing was lost."""
+    found = report.sensitivity or {"layers": (), "why": ""}
+    chosen = report.sensitivity["float_layers"] if report.sensitivity else ()
+    rows = tuple(
+        (
+            each["float_layers"][0],
+            f"{each['score']:.4f}",
+            f"{each['error']:.4f}",
+            "stays in float" if each["float_layers"][0] in chosen else "int8",
+        )
+        for each in found["layers"]
+    )
+    notes = [found["why"], *_cost_of_exceptions(found.get("costs") or {})]
+    columns = ("layer", "validation score with it alone in float", "distance from the float answers", "becomes")
+    return Sheet("sensitivity to int8", columns, rows, tuple(notes))
+
+
+def _cost_of_exceptions(costs: Mapping[str, Any]) -> list[str]:
+    if not costs:
+        return []
+    how = f"{costs['label']}{', disturbed' if costs['why_invalid'] else ''} on {costs['device']}"
+    return [
+        f"what the exceptions cost: {costs['quantity']} {costs['int8']:,.5g} to {costs['mixed']:,.5g} {costs['unit']} ({how})"
+    ]
 
 
 def _scheme(report: Report) -> Sheet:

@@ -151,7 +151,7 @@ def _strip(model: ModelProto) -> None:
 
 STAGE = Stage(
     name="export_onnx",
-    version=1,
+    version=2,
     config=ExportOnnxConfig,
     takes=("model",),
     gives="onnx",

@@ -146,7 +146,7 @@ def _half() -> Any:
 
 STAGE = Stage(
     name="export_tflite",
-    version=1,
+    version=2,
     config=ExportTfliteConfig,
     takes=("model",),
     gives="tflite",

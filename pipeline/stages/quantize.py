@@ -26,7 +26,11 @@ from pipeline.training import TrainingConfig, train
 
 
 class QuantizeConfig(TrainingConfig, SupervisionConfig):
-    """`calibration_samples` of the training split set the first ranges; `frozen_share` is the last part of the steps."""
+    """`calibration_samples` of the training split set the first ranges; `frozen_share` is the last part of the steps.
+
+    `exceptions` = "auto" leaves the fewest layers in float with which int8 loses no more than `exceptions_max_drop` of the float score
+    before it trains; see the stage `sensitivity`.
+    """
 
     scheme: Literal["auto"] | Scheme = "auto"
     epochs: int = Field(default=6, ge=0)
@@ -34,6 +38,8 @@ class QuantizeConfig(TrainingConfig, SupervisionConfig):
     schedule: Literal["one_cycle", "cosine", "constant"] = "cosine"
     warm_up: float = Field(default=0.1, ge=0, lt=1)
     rules: Rules = Rules()
+    exceptions: Literal["none", "auto"] = "none"
+    exceptions_max_drop: float = Field(default=0.01, ge=0)
     ranges: Method = "moving"
     calibration_samples: int = Field(default=512, ge=1)
     frozen_share: float = Field(default=0.5, ge=0, le=1)
@@ -53,7 +59,7 @@ def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context
     if scheme != "static_int8":
         context.progress(Progress(1, 1, {}))
         return facts
-    prepared = prepare(network, task.example(), config.rules, ranges=config.ranges)
+    prepared = prepare(network, task.example(), _rules(inputs, config), ranges=config.ranges)
     with conditions(threads=config.threads, deterministic=config.deterministic, accelerator="cpu"):
         calibrate(prepared, _calibration_batches(context, config.calibration_samples))
     if config.epochs:
@@ -69,6 +75,12 @@ def _scheme(inputs: Mapping[str, Artifact], config: QuantizeConfig) -> Scheme:
         return config.scheme
     found: Scheme = inputs["scheme"].facts["scheme"] if "scheme" in inputs else "static_int8"
     return found
+
+
+def _rules(inputs: Mapping[str, Artifact], config: QuantizeConfig) -> Rules:
+    """Return the rules, with the layers that were found to need float."""
+    found: list[str] = inputs["sensitivity"].facts["float_layers"] if "sensitivity" in inputs else []
+    return config.rules.model_copy(update={"float_layers": (*config.rules.float_layers, *found)})
 
 
 def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:
@@ -107,7 +119,7 @@ STAGE = Stage(
     name="quantize",
     version=1,
     config=QuantizeConfig,
-    takes=("network", "scheme?", *TAKES),
+    takes=("network", "scheme?", "sensitivity?", *TAKES),
     gives="quantized",
     reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
     libraries=("torch", "torchao", "lightning-fabric"),
