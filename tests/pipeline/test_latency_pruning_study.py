@@ -1,5 +1,7 @@
 """What the study of pruning by cost kept says what its README tells; see tests/evidence/latency_pruning."""
 
+from statistics import mean
+
 import pytest
 
 from tests.evidence.latency_pruning.run import BY_COST, BY_MACS, RESULTS, difference, finished, results, table
@@ -28,3 +30,17 @@ def test_the_table_foretold_what_was_counted() -> None:
 
     assert len(errors) >= 5
     assert max(abs(error) for error in errors) < 0.03
+
+
+def test_the_project_s_readme_tells_what_was_found_on_digits() -> None:
+    text = " ".join((RESULTS.parents[3] / "README.md").read_text(encoding="utf-8").split())
+    own = {
+        way: [each for each in results() if (each["task"], each["way"]) == ("digits", way)]
+        for way in (BY_MACS, BY_COST)
+    }
+    scores, macs = (
+        {way: 100 * mean(each[key] for each in lines) for way, lines in own.items()} for key in ("score", "macs_share")
+    )
+
+    assert f"{scores[BY_COST]:.2f} % instead of {scores[BY_MACS]:.2f} % of the pictures" in text
+    assert f"{macs[BY_COST]:.1f} % of the MACs left instead of {macs[BY_MACS]:.1f} %" in text
