@@ -163,7 +163,7 @@ def main(arguments: list[str]) -> None:
         report.update(_count(model, options))
         for further in options.also:
             options.model = further
-            _count(_open(options, tflite=_is_tflite(options.model)), options)
+            _count(_open(options, tflite=tflite), options)
     elif not options.optimised:
         report.update(_measure(model, options, opened))
     report["peak_rss_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -182,10 +182,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, default=60.0, help="ends even the fewest runs, but for one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shape", action="append", default=[], help="NAME=1x3x224x224")
-    parser.add_argument("--inputs")
-    parser.add_argument("--outputs")
-    parser.add_argument("--optimised")
-    parser.add_argument("--profile")
+    for file in ("--inputs", "--outputs", "--optimised", "--profile"):
+        parser.add_argument(file)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--also", action="append", default=[], help="a further file of that format to count")
     return parser.parse_args(arguments)
