@@ -121,13 +121,7 @@ def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:
             f"recipe {recipe.name!r} has nothing to audit: it takes a stage distill, a teacher, and labels on the training and "
             "validation splits"
         )
-    needed: set[str] = {"audit"}
-    steps: list[Step] = []
-    for step in reversed(whole.steps):
-        if step.name in needed:
-            needed |= set(step.inputs.values())
-            steps.insert(0, step)
-    part = replace(whole, steps=tuple(steps))
+    part = replace(whole, steps=whole.leading_to(["audit"]))
     found: Facts = {}
     for done in engine.run(
         part, task, Store(default_store()), seed=recipe.seed, name=f"{recipe.name}@audit", watch=watcher.watch

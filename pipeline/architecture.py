@@ -107,16 +107,21 @@ def macs_of(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> int:
     return _run(module, example_inputs, _Counter())
 
 
+def weighted_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Return each convolution and linear layer by its name, in the order of the network's modules."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)  # noqa: SLF001  # torch's only name for any convolution
+    return {name: part for name, part in module.named_modules() if isinstance(part, kinds)}
+
+
 def macs_by_layer(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> dict[str, int]:
     """Return the MACs of each convolution and linear layer, as `macs_of` counts them; what runs between layers is left out."""
     counted: dict[str, int] = {}
     counter = _Counter()
     with ExitStack() as hooks:
-        for name, part in module.named_modules():
-            if isinstance(part, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001  # torch's only name for any convolution
-                counted[name] = 0
-                hooks.callback(part.register_forward_pre_hook(partial(_before_layer, counted, counter, name)).remove)
-                hooks.callback(part.register_forward_hook(partial(_after_layer, counted, counter, name)).remove)
+        for name, part in weighted_layers(module).items():
+            counted[name] = 0
+            hooks.callback(part.register_forward_pre_hook(partial(_before_layer, counted, counter, name)).remove)
+            hooks.callback(part.register_forward_hook(partial(_after_layer, counted, counter, name)).remove)
         _run(module, example_inputs, counter)
     return counted
 

@@ -27,6 +27,7 @@ from pipeline.recorded_outputs import Answers
 from pipeline.task import LoadedTask, SplitName, as_arguments
 
 PREDICT_BATCH = 250
+CALIBRATION_BATCH = 64
 FOLDS = 10
 
 
@@ -113,6 +114,16 @@ def split_batches(
     for first in range(start * batch_size, count, batch_size):
         index = torch.arange(first, min(first + batch_size, count))
         yield _batch(task, split, index, view=view, seed=seed)
+
+
+def first_inputs(task: LoadedTask, split: SplitName, samples: int) -> Iterator[tuple[Tensor, ...]]:
+    """Give the inputs of a split's first samples as they are, in batches of at most CALIBRATION_BATCH: what ranges are found on."""
+    seen = 0
+    for batch in split_batches(task, split, batch_size=min(CALIBRATION_BATCH, samples)):
+        if seen >= samples:
+            return
+        seen += len(batch.index)
+        yield batch.inputs
 
 
 def predict(

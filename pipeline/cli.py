@@ -17,11 +17,10 @@ from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.fit import fit
+from pipeline.verbs.options import Devices, Json, RecipePath, Targets
+from pipeline.verbs.printing import print_reports
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
-
-LOG_WIDTH = 180
-"""Characters a line where no terminal says how many it has: tables stay whole."""
 
 IN_COMPRESS = (
     "torch",
@@ -42,16 +41,10 @@ app = typer.Typer(
     help="From a trained PyTorch network to int8 ONNX and TFLite files that are proven equal.",
 )
 
-RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the name of one that ships, e.g. digits.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. prune.keep_macs=0.4; may be repeated.")
 ]
 STOPPED = 130
-
-Targets = Annotated[
-    list[str] | None, typer.Option("--target", help="Instead of the recipe's targets; may be repeated.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
 def main() -> None:
@@ -96,7 +89,7 @@ def run(
     target: Targets = None,
     out: Annotated[Path, typer.Option(help="Where the files and reports go.")] = Path("build"),
     settings: Settings = None,
-    device: Annotated[list[str] | None, typer.Option(help="[TARGET=]SPEC, where to measure; may be repeated.")] = None,
+    device: Devices = None,
     strict: Annotated[bool, typer.Option(help="Fail when a budget line is not shown.")] = False,
     fresh: Annotated[bool, typer.Option(help="Measure anew, whatever was measured before.")] = False,
     as_json: Json = False,
@@ -113,12 +106,12 @@ def run(
                 reports.append(report)  # noqa: PERF402 - an error on a later target must not lose those before it
     except EdgepressError:
         if not as_json:
-            _print_reports(reports)
+            print_reports(reports)
         raise
     if as_json:
         typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
-        _print_reports(reports)
+        print_reports(reports)
     shown = all(verdict.outcome != "not_shown" for report in reports for verdict in report.verdicts)
     if not all(report.passed for report in reports) or (strict and not shown):
         raise typer.Exit(1)
@@ -183,16 +176,6 @@ def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) ->
     from pipeline.api import load  # noqa: PLC0415 - torch
 
     return load(recipe, settings=settings or [], targets=target or [])
-
-
-def _print_reports(reports: list[Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a run prints tables
-
-    from pipeline.report.text import print_report  # noqa: PLC0415 - with it
-
-    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
-    for report in reports:
-        print_report(report, console)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,19 @@ DELIVERED = ("model.onnx", "model.tflite", "report.json", "report.md", "manifest
 
 def deliver(report: Report, made: Made, folder: Path) -> None:
     """Write DELIVERED, and what the task sends along (`files`), into `folder`, each by rename."""
+    with drafted(folder, (*made.task.files, *DELIVERED)) as draft:
+        _write(report, made, draft)
+
+
+@contextmanager
+def drafted(folder: Path, files: Iterable[str]) -> Iterator[Path]:
+    """Give an empty folder to write into; at the end those of `files` that are there go into `folder`, in this order, each by rename."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
             draft = Path(name)
-            _write(report, made, draft)
-            for file in (*made.task.files, *DELIVERED):
+            yield draft
+            for file in files:
                 if (draft / file).exists():
                     (draft / file).replace(folder / file)
     except OSError as error:

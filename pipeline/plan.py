@@ -7,7 +7,7 @@ quantised after training by the field's own tools.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,14 @@ class Plan:
     def step(self, name: str) -> Step:
         """Return the step of this name."""
         return next(step for step in self.steps if step.name == name)
+
+    def leading_to(self, names: Iterable[str]) -> tuple[Step, ...]:
+        """Return the steps of these names and those that they build on, in the plan's order."""
+        needed = set(names)
+        for step in reversed(self.steps):
+            if step.name in needed:
+                needed |= set(step.inputs.values())
+        return tuple(step for step in self.steps if step.name in needed)
 
 
 def plan(
@@ -162,31 +170,30 @@ class _Drawing:
 
     def scheme(self, occurrence: str, given: Mapping[str, str]) -> dict[str, str]:
         """Add the step that chooses how a network is quantised, where the recipe leaves it open; return it as an input."""
-        own = {**self.recipe.sections.get("quantize", {}), **self.recipe.sections.get(occurrence, {})}
+        own = self.recipe.settings_of(occurrence)
         if own.get("scheme", "auto") != "auto" or not given:
             return {}
-        settings: dict[str, Any] = {}
-        if "rules" in own:
-            settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
-        self.add(f"{occurrence}.scheme", "scheme", given, **settings)
+        self.add(f"{occurrence}.scheme", "scheme", given, **self._rules(own))
         return {"scheme": f"{occurrence}.scheme"}
 
     def exceptions(self, occurrence: str, given: Mapping[str, str]) -> dict[str, str]:
         """Add the step that finds the layers which must stay in float, where the recipe asks for it; return it as an input."""
-        own = {**self.recipe.sections.get("quantize", {}), **self.recipe.sections.get(occurrence, {})}
-        if own.get("exceptions") != "auto" or "network" not in given:
+        own = self.recipe.settings_of(occurrence)
+        if own.get("exceptions") != "auto" or not given:
             return {}
         settings = {key: own[key] for key in ("calibration_samples",) if key in own}
         if "exceptions_max_drop" in own:
             settings["max_drop"] = own["exceptions_max_drop"]
-        if "rules" in own:
-            settings["rules"] = {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}
-        self.add(f"{occurrence}.sensitivity", "sensitivity", {"network": given["network"]}, **settings)
+        self.add(f"{occurrence}.sensitivity", "sensitivity", given, **settings, **self._rules(own))
         return {"sensitivity": f"{occurrence}.sensitivity"}
+
+    def _rules(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the quantiser's rules as a setting, where a recipe's own change those of the target."""
+        return {"rules": {**self.poured.get("quantize", {}).get("rules", {}), **own["rules"]}} if "rules" in own else {}
 
     def costs(self, occurrence: str) -> dict[str, str]:
         """Add the step that measures what layers cost on the target, where pruning goes by that; return it as an input."""
-        own = {**self.recipe.sections.get("prune", {}), **self.recipe.sections.get(occurrence, {})}
+        own = self.recipe.settings_of(occurrence)
         quantity = quantity_of(str(own.get("until", "")))
         if not quantity:
             return {}

@@ -87,6 +87,10 @@ class Recipe(BaseModel):
         """The stage list with repeated names told apart: ("prune", "prune-2")."""
         return tuple(_occurrence(self.stages, index) for index in range(len(self.stages)))
 
+    def settings_of(self, occurrence: str) -> dict[str, Any]:
+        """Return what the recipe says of a stage, where it stands for the nth time: its [stage] under its own [stage-n]."""
+        return {**self.sections.get(occurrence.partition("-")[0], {}), **self.sections.get(occurrence, {})}
+
 
 def read_recipe(path: Path, *, settings: Sequence[str] = (), stages: Sequence[str]) -> Recipe:
     """Read a recipe file; `settings` are "key=value" or "section.key=value", `stages` the known stages' names."""

@@ -48,8 +48,13 @@ def best(outcomes: Sequence[Outcome], budget: Budget) -> Outcome | None:
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the trials of which none is worse than another in drop, cost and size at once."""
     made = [outcome for outcome in outcomes if outcome.fitness]
-    points = {each.number: (_drop(each), relative_cost(each, outcomes[0]), _size(each)) for each in made}
+    points = {each.number: objectives(each, outcomes[0]) for each in made}
     return [each for each in made if not any(_beats(other, points[each.number]) for other in points.values())]
+
+
+def objectives(outcome: Outcome, first: Outcome) -> tuple[float, float, float]:
+    """Return what is made small: the largest drop, the cost against the first trial's, the largest size."""
+    return _drop(outcome), relative_cost(outcome, first), max(each.size_kib for each in outcome.fitness)
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -125,7 +130,3 @@ def _worst(outcome: Outcome, budget: Budget) -> tuple[str, float]:
 
 def _drop(outcome: Outcome) -> float:
     return max(each.drop for each in outcome.fitness)
-
-
-def _size(outcome: Outcome) -> float:
-    return max(each.size_kib for each in outcome.fitness)

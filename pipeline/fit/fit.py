@@ -1,13 +1,13 @@
 """`fit`: search, then make the chosen recipe for its targets as `edgepress run` would, with controls, gate and report."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from devices import open_device
 from pipeline.api import Watcher, devices_of, plans_of, press
-from pipeline.errors import RecipeError, StoreError
+from pipeline.deliver import drafted
+from pipeline.errors import RecipeError
 from pipeline.fit.found import Found, draw, summary
 from pipeline.fit.search import search
 from pipeline.fit.space import applied, space_of
@@ -33,10 +33,8 @@ def fit(
     named = devices_of(recipe, devices, [target.name for target in targets])
     where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
-    for target in targets:
-        if target.name in counted:
-            open_device(counted[target.name], target)  # one that isn't set up says so before hours are spent
-    bench = Bench(recipe, task, targets, counted, Store(default_store()), watcher)
+    opened = {target.name: open_device(counted[target.name], target) for target in targets if target.name in counted}
+    bench = Bench(recipe, task, targets, opened, Store(default_store()), watcher)
     outcomes = []
     for outcome in search(bench, space):
         outcomes.append(outcome)
@@ -72,17 +70,9 @@ def _final(recipe: Recipe) -> Recipe:
 
 
 def _write(found: Found, out: Path) -> None:
-    """Write FILES, each by rename: a killed search leaves whole ones."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".draft-", dir=out) as name:
-            draft = Path(name)
-            content = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-            (draft / "fit.json").write_text(content, encoding="utf-8")
-            if any(outcome.fitness for outcome in found.outcomes):
-                draw(found, draft / "fit.svg")
-            for file in FILES:
-                if (draft / file).exists():
-                    (draft / file).replace(out / file)
-    except OSError as error:
-        raise StoreError(f"{out} can't be written ({error.strerror}); name another folder with --out") from error
+    """Write FILES, each whole or not at all: a killed search leaves whole ones."""
+    with drafted(out, FILES) as draft:
+        content = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+        (draft / "fit.json").write_text(content, encoding="utf-8")
+        if any(outcome.fitness for outcome in found.outcomes):
+            draw(found, draft / "fit.svg")

@@ -11,7 +11,7 @@ from pipeline.fit.trial import Fitness, Outcome
 from pipeline.recipe import Recipe
 from pipeline.report.text import Sheet
 
-Marks = {True: "kept", False: "missed"}
+MARKS = {True: "kept", False: "missed"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Found:
         """Why that one, and what the next looser budget would buy; without one, what stands in the way."""
         if not any(outcome.fitness for outcome in self.outcomes):
             return f"no trial of {len(self.outcomes)} ended in a network; the first said: {self.outcomes[0].error}"
-        if self.chosen is None:
-            return wall(self.outcomes, self.recipe.budget)
-        more = looser(self.chosen, self.outcomes, self.recipe.budget)
-        return why(self.chosen, self.outcomes) + (f"; {more}" if more else "")
+        chosen, budget = self.chosen, self.recipe.budget
+        if chosen is None:
+            return wall(self.outcomes, budget)
+        more = looser(chosen, self.outcomes, budget)
+        return why(chosen, self.outcomes) + (f"; {more}" if more else "")
 
     @property
     def ledger(self) -> str:
@@ -77,15 +78,14 @@ class Found:
         return Sheet("trials", columns, tuple(self._rows()), (self.why, self.ledger))
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
-        best_ones = {outcome.number for outcome in front(self.outcomes)}
+        chosen, best_ones = self.chosen, {outcome.number for outcome in front(self.outcomes)}
         for outcome in self.outcomes:
-            chosen = self.chosen is not None and outcome.number == self.chosen.number
-            mark = " chosen" if chosen else " front" if outcome.number in best_ones else ""
+            mark = " chosen" if outcome is chosen else " front" if outcome.number in best_ones else ""
             name, changes = f"{outcome.number}{mark}", self.settings_text(outcome) or "none"
             if outcome.error:
                 yield (name, "", changes, outcome.error[:60], "", "", "", "", "")
             for each in outcome.fitness:
-                yield (name, each.target, changes, *_figures(each), Marks[keeps(outcome, self.recipe.budget)])
+                yield (name, each.target, changes, *_figures(each), MARKS[keeps(outcome, self.recipe.budget)])
                 name, changes = "", ""
 
 

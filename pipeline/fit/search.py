@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import MissingExtraError
-from pipeline.fit.choice import best, excess, relative_cost
+from pipeline.fit.choice import best, excess, objectives, relative_cost
 from pipeline.fit.space import Space
 from pipeline.fit.trial import Bench, Outcome
 
@@ -69,12 +69,6 @@ def _tell(study: Any, asked: Any, outcome: Outcome, outcomes: Sequence[Outcome],
     for line, over in excess(outcome, bench.recipe.budget).items():
         asked.set_constraint(line, over)
     study.tell(asked, objectives(outcome, outcomes[0]))
-
-
-def objectives(outcome: Outcome, first: Outcome) -> list[float]:
-    """Return what is made small: the largest drop, the cost against the first trial's, the largest size."""
-    drop = max(each.drop for each in outcome.fitness)
-    return [drop, relative_cost(outcome, first), max(each.size_kib for each in outcome.fitness)]
 
 
 def _best_cost(outcomes: Sequence[Outcome], bench: Bench) -> float:

@@ -66,9 +66,8 @@ def _cut(recipe: Recipe, occurrence: str, stages: Mapping[str, Stage]) -> tuple[
 def _own(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> Any:
     """Return a setting's value in the recipe, or the stage's default."""
     section, _, name = key.partition(".")
-    stage = section.partition("-")[0]
-    written = {**recipe.sections.get(stage, {}), **recipe.sections.get(section, {})}
-    return written.get(name, stages[stage].config.model_fields[name].default)
+    default = stages[section.partition("-")[0]].config.model_fields[name].default
+    return recipe.settings_of(section).get(name, default)
 
 
 def _check(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> None:

@@ -4,15 +4,13 @@ Nothing of a trial is timed here: a file costs what the emulated core counts or 
 operators out, multiply-accumulates stand for its cost. A device that the user names is believed as it measures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from devices import Measurement, Request, open_device
+from devices import Device, Measurement, Request
 from pipeline import run as engine
 from pipeline.api import Watcher, with_student
 from pipeline.bench import measure
@@ -22,7 +20,9 @@ from pipeline.plan import Plan, Row, Step, plan
 from pipeline.pour import pour
 from pipeline.recipe import Recipe
 from pipeline.recorded_outputs import read_answers
-from pipeline.resampled import bounds, resampled_scores
+from pipeline.report.intervals import paired_drop
+from pipeline.report.model import Interval
+from pipeline.resampled import resampled_scores
 from pipeline.run import Done
 from pipeline.stage import discover
 from pipeline.store import Store
@@ -79,7 +79,7 @@ class Bench:
     recipe: Recipe
     task: LoadedTask
     targets: tuple[Target, ...]
-    devices: Mapping[str, str]
+    devices: Mapping[str, Device]
     store: Store
     watcher: Watcher
 
@@ -103,27 +103,17 @@ class Bench:
         for each in engine.run(steps, task, self.store, seed=recipe.seed, name=name, watch=self.watcher.watch):
             done[each.step.name] = each
             seconds[each.cached] += each.record.seconds
-        return self._judged(target, task, done, [done[name] for name in whole.files], (done[reference], done[program]))
-
-    def _judged(
-        self,
-        target: Target,
-        task: LoadedTask,
-        done: Mapping[str, Done],
-        files: Sequence[Done],
-        answers: tuple[Done, Done],
-    ) -> Fitness:
-        score, drop = _drop(task, *answers)
-        paths = [each.artifact.file(f"model.{each.artifact.kind}") for each in files]
-        facts = next(each.artifact.facts for each in reversed(list(done.values())) if "macs" in each.artifact.facts)
-        cost = self._cost(target, paths[-1], facts["macs"])
+        score, drop = _drop(task, done[reference], done[program])
+        files = [done[name].artifact for name in whole.files]
+        paths = [file.file(f"model.{file.kind}") for file in files]
+        facts = done[whole.program].artifact.facts
         return Fitness(
             target=target.name,
             score=score,
-            drop=drop["value"],
-            drop_high=drop["high"],
+            drop=drop.value,
+            drop_high=drop.high,
             size_kib=max(path.stat().st_size for path in paths) / KIB,
-            **cost,
+            **self._cost(target, paths[-1], facts["macs"]),
             macs=facts["macs"],
             parameters=facts["parameters"],
         )
@@ -131,23 +121,18 @@ class Bench:
     def _cost(self, target: Target, path: Path, macs: int) -> dict[str, Any]:
         told = self._told(target, path)
         latency = next((each for each in told if each.quantity == "latency"), None)
+        known = {"latency_ms": _ms(latency, "value"), "latency_high_ms": _ms(latency, "high")}
         if not told or not told[0].valid:
-            exact = {"cost": float(macs), "quantity": MACS, "unit": MACS, "label": "exact"}
-            return {**exact, "latency_ms": _ms(latency, "value"), "latency_high_ms": _ms(latency, "high")}
-        first = told[0]
-        return {
-            **{name: getattr(first, name) for name in ("quantity", "unit", "label")},
-            "cost": first.value,
-            "latency_ms": _ms(latency, "value"),
-            "latency_high_ms": _ms(latency, "high"),
-        }
+            return {"cost": float(macs), "quantity": MACS, "unit": MACS, "label": "exact", **known}
+        first = {name: getattr(told[0], name) for name in ("quantity", "unit", "label")}
+        return {**first, "cost": told[0].value, **known}
 
     def _told(self, target: Target, path: Path) -> tuple[Measurement, ...]:
-        spec = self.devices.get(target.name)
-        if spec is None:
+        device = self.devices.get(target.name)
+        if device is None:
             return ()
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        return measure([path], open_device(spec, target), Request(), self.store, made_at=made_at)[0]
+        return measure([path], device, Request(), self.store, made_at=made_at)[0]
 
 
 def _ms(latency: Measurement | None, end: str) -> float | None:
@@ -159,12 +144,7 @@ def _needed(whole: Plan) -> tuple[Plan, str, str]:
     program = next(row for row in whole.rows if row.model == whole.program)
     judged = [_on_validation(whole, row) for row in (whole.rows[0], program)]
     needed = {*whole.files, *(source for step in judged for source in step.inputs.values())}
-    steps: list[Step] = []
-    for step in reversed(whole.steps):
-        if step.name in needed:
-            needed |= set(step.inputs.values())
-            steps.insert(0, step)
-    return replace(whole, steps=(*steps, *judged)), judged[0].name, judged[1].name
+    return replace(whole, steps=(*whole.leading_to(needed), *judged)), judged[0].name, judged[1].name
 
 
 def _on_validation(whole: Plan, row: Row) -> Step:
@@ -172,11 +152,10 @@ def _on_validation(whole: Plan, row: Row) -> Step:
     return replace(test, name=f"{row.model}.judged", config=test.config.model_copy(update={"split": "validation"}))
 
 
-def _drop(task: LoadedTask, reference: Done, program: Done) -> tuple[float, dict[str, float]]:
+def _drop(task: LoadedTask, reference: Done, program: Done) -> tuple[float, Interval]:
     """Return the program's score, and what it loses of the reference's, paired over the validation samples."""
     answers = [read_answers(each.artifact) for each in (reference, program)]
     known = task.targets("validation")
     targets = answers[0] if known is None else known
     before, after = (resampled_scores(task.score, each, targets) for each in answers)
-    sign = 1.0 if task.metric.higher_is_better else -1.0
-    return float(after[0]), bounds(np.asarray(sign * (before - after)))
+    return float(after[0]), paired_drop(before, after, higher_is_better=task.metric.higher_is_better)

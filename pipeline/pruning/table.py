@@ -120,9 +120,7 @@ class TableCosts:
         self.table = table
         self.groups = groups
         self.placed = tuple(
-            _Placed(table.layers[name], *_widths(part(module, name)), axes)
-            for name, axes in layers.items()
-            if name in table.layers
+            _Placed(table.layers[name], *_widths(part(module, name)), axes) for name, axes in layers.items()
         )
         self.gone = tuple(max(0, table.channels.get(group.name, 0) - group.channels) for group in groups)
 

@@ -100,7 +100,7 @@ def choose(ladders: Sequence[Ladder], costs: Cost, *, wanted: float, promised: b
     """Return a rung for each ladder, such that the cost is as near to the wanted one as the ladders allow; `promised`: not above it."""
     rungs = [0] * len(ladders)
     path, steps = [rungs], list[tuple[int, int]]()
-    while _cost(ladders, costs, rungs) > wanted:
+    while (now := _cost(ladders, costs, rungs)) > wanted:
         steps = [
             (group, step)
             for group, ladder in enumerate(ladders)
@@ -108,7 +108,6 @@ def choose(ladders: Sequence[Ladder], costs: Cost, *, wanted: float, promised: b
         ]
         if not steps:
             break
-        now = _cost(ladders, costs, rungs)
         group, step = min(steps, key=lambda each: _price(ladders, costs, rungs, each, now=now))
         rungs = _moved(rungs, {group: step})
         path.append(rungs)

@@ -9,40 +9,36 @@ The budget is that of the student itself: a recipe that prunes afterwards ends b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 from torch import nn
 
-from devices import Request, open_device
+from devices import Request
 from pipeline.architecture import macs_of, parameters_of
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import Evaluation, predict, split_batches, steps_an_epoch
+from pipeline.batches import Evaluation, first_inputs, predict, split_batches, steps_an_epoch
 from pipeline.distillation.supervision import supervise
 from pipeline.errors import TaskError, TrainingError
 from pipeline.networks.families import Rung, Sizes, ladders, sizes_of
 from pipeline.quantization.form import FileForm
-from pipeline.quantization.rules import Rules
 from pipeline.quantization.source import metadata_of
 from pipeline.reproducible import seeded
 from pipeline.resampled import bounds, resampled_scores
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.distill import DistillConfig
-from pipeline.stages.export_tflite import ExportTfliteConfig
-from pipeline.stages.untrained import as_if_trained, write_untrained
+from pipeline.stages.trial_files import TrialConfig, write_untrained
 from pipeline.task import as_arguments
 from pipeline.training import train
-from targets import Target
 
 CALIBRATION_SAMPLES = 64
 KIB = 1024
 SHORT = Request(warmup_seconds=0.2, min_seconds=0.3)
 
 
-class ChooseConfig(DistillConfig):
-    """The budget, and what is poured in: the TFLite file's form, the target's profile, the device that stands for it."""
+class ChooseConfig(DistillConfig, TrialConfig):
+    """The budget, and how the probe trains."""
 
     not_in_key: ClassVar[frozenset[str]] = DistillConfig.not_in_key
 
@@ -50,10 +46,6 @@ class ChooseConfig(DistillConfig):
     probe_steps: int = Field(default=300, ge=1)
     latency_ms: float | None = None
     size_kib: float | None = None
-    rules: Rules = Rules()
-    tflite: ExportTfliteConfig = ExportTfliteConfig()
-    device: Literal["host", "qemu", "vela"] = "host"
-    profile: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +129,12 @@ def _largest(
 def _look(rung: Rung, sizes: Sizes, config: ChooseConfig, context: Context) -> Looked:
     """Write a rung, untrained, as an int8 file, and ask the target's device what it costs."""
     task = context.task
-    network = as_if_trained(_built(rung, sizes, context), context.seed)
+    network = _built(rung, sizes, context)
     path = context.scratch / f"{rung.family}-{rung.width}-{rung.depth}.tflite"
-    batches = (batch.inputs for batch in islice(split_batches(task, "train", batch_size=CALIBRATION_SAMPLES), 1))
+    batches = first_inputs(task, "train", CALIBRATION_SAMPLES)
     form = FileForm(**config.tflite.model_dump(), metadata=metadata_of(task))
-    write_untrained(network, task.example(), batches, path, rules=config.rules, form=form)
-    told = {each.quantity: each for each in open_device(config.device, config.profile).measure([path], SHORT)[0]}
+    write_untrained(network, task.example(), batches, path, rules=config.rules, form=form, seed=context.seed)
+    told = {each.quantity: each for each in config.open_device().measure([path], SHORT)[0]}
     latency = told.get("latency")
     found = Looked(
         rung=rung,

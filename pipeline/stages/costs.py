@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,24 +15,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from devices import Device, Measurement, Request, open_device
-from pipeline.architecture import macs_by_layer
+from devices import Device, Measurement, Request
+from pipeline.architecture import weighted_layers
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import split_batches
+from pipeline.batches import first_inputs
 from pipeline.errors import DeviceError
 from pipeline.pruning.coupling import Coupled, coupled_channels
 from pipeline.pruning.cut import cut_units
 from pipeline.pruning.pruner import Wish, prune_to
 from pipeline.pruning.table import CostTable, Curve, LayerTable
 from pipeline.quantization.form import FileForm
-from pipeline.quantization.rules import Rules
 from pipeline.quantization.source import metadata_of
 from pipeline.reproducible import seeded
-from pipeline.stage import Context, Progress, Stage, StageConfig
+from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.export_tflite import ExportTfliteConfig
-from pipeline.stages.untrained import as_if_trained, write_untrained
-from pipeline.task import LoadedTask
-from targets import Target
+from pipeline.stages.trial_files import TrialConfig, write_untrained
 
 MOST_WIDTHS = 12
 """Of one axis of one layer; more are thinned out evenly."""
@@ -44,16 +40,12 @@ ALONE = ExportTfliteConfig(input_layout="NHWC")
 """The form of a layer's own file, in which no axes are turned."""
 
 
-class CostsConfig(StageConfig):
-    """The quantity to tell, and what is poured in: the file's form, the target's profile, the device that stands for it."""
+class CostsConfig(TrialConfig):
+    """The quantity to tell, and the widths that pruning may choose among."""
 
     quantity: str = "latency"
     channel_multiple: int = Field(default=8, ge=1)
     floor_ratio: float = Field(default=0.25, gt=0, le=1)
-    rules: Rules = Rules()
-    tflite: ExportTfliteConfig = ExportTfliteConfig()
-    device: Literal["host", "qemu", "vela"] = "host"
-    profile: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -120,10 +112,9 @@ def run(inputs: Mapping[str, Artifact], config: CostsConfig, context: Context) -
     shapes = shapes_of(network, task.example())
     axes = {name: _widths(name, shape, groups, config) for name, shape in shapes.items()}
     wanted = {each for name, shape in shapes.items() for each in _points(shape, *axes[name])}
-    device = open_device(config.device, config.profile)
-    _measured(
-        [NOTHING], device, config, context
-    )  # a quantity that the device doesn't tell is refused before minutes are spent
+    device = config.open_device()
+    # A quantity that the device doesn't tell is refused before minutes are spent.
+    _measured([NOTHING], device, config, context)
     costs = _measured(list(wanted), device, config, context)
     layers = {name: _table(shape, *axes[name], costs) for name, shape in shapes.items()}
     table = _placed(network, groups, layers, device, config, context)
@@ -140,8 +131,7 @@ def shapes_of(network: nn.Module, example_inputs: tuple[Tensor, ...]) -> dict[st
             seen.setdefault(name, found)
 
     with ExitStack() as hooks, torch.no_grad():
-        for name in macs_by_layer(network, example_inputs):
-            layer = network.get_submodule(name)
+        for name, layer in weighted_layers(network).items():
             hooks.callback(layer.register_forward_pre_hook(partial(note, name)).remove)
         network(*example_inputs)
     return seen
@@ -192,9 +182,7 @@ def _measured(layers: Sequence[Shape], device: Device, config: CostsConfig, cont
     for number, shape in enumerate(shapes):
         layer, x = shape.build()
         paths.append(context.scratch / f"layer-{number}.tflite")
-        write_untrained(
-            as_if_trained(layer), (x,), [(x,)], paths[-1], rules=config.rules, form=FileForm(**ALONE.model_dump())
-        )
+        write_untrained(layer, (x,), [(x,)], paths[-1], rules=config.rules, form=FileForm(**ALONE.model_dump()))
         context.progress(Progress(number + 1, len(shapes) + 3, {}))
     told = [_told(each, config).value for each in _many(device)(paths, SHORT)]
     costs = dict(zip(shapes, told, strict=True))
@@ -231,15 +219,12 @@ def costs_of_networks(
     form = FileForm(**config.tflite.model_dump(), metadata=metadata_of(task))
     for number, network in enumerate(networks):
         path = context.scratch / f"network-{number}.tflite"
-        write_untrained(as_if_trained(network), task.example(), _few(task), path, rules=config.rules, form=form)
+        batches = first_inputs(task, "train", SAMPLES)
+        write_untrained(network, task.example(), batches, path, rules=config.rules, form=form)
         paths.append(path)
     told = [_told(each, config) for each in _many(device)(paths, SHORT)]
     context.progress(Progress(1, 1, {}))
     return told
-
-
-def _few(task: LoadedTask) -> list[tuple[Tensor, ...]]:
-    return [batch.inputs for batch in islice(split_batches(task, "train", batch_size=SAMPLES), 1)]
 
 
 def _placed(

@@ -230,8 +230,7 @@ def _facts(before: Evaluation, cuts: list[dict[str, Any]], results: list[Trainin
         "parameters": cuts[-1]["parameters"],
         "macs": cuts[-1]["macs"],
         "macs_before": cuts[0]["macs_before"],
-        **{name: cuts[-1][name] for name in ("wanted_macs", "wanted_cost", "cost") if name in cuts[-1]},
-        **{name: cuts[0][name] for name in ("cost_before",) if name in cuts[0]},
+        **_aim(cuts),
         "channels": widths,
         "left_alone": cuts[-1]["left_alone"],
         "macs_after_each_cut": [cut["macs"] for cut in cuts],
@@ -240,6 +239,13 @@ def _facts(before: Evaluation, cuts: list[dict[str, Any]], results: list[Trainin
         "history": history,
         "steps": sum(result.steps for result in results),
     }
+
+
+def _aim(cuts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was wanted: of MACs, or of the target's own cost, with what that was before the first cut and is after the last."""
+    if "cost" not in cuts[-1]:
+        return {"wanted_macs": cuts[-1]["wanted_macs"]}
+    return {**{name: cuts[-1][name] for name in ("wanted_cost", "cost")}, "cost_before": cuts[0]["cost_before"]}
 
 
 STAGE = Stage(

@@ -6,16 +6,15 @@ on the grid that the files will have. The schemes "dynamic_int8" and "float16" n
 own writers convert a float network. "auto" takes what the step `scheme` found to cost less on the target, static int8 where it was not asked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from pipeline.architecture import load_network, macs_of, parameters_of, save_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import split_batches
+from pipeline.batches import first_inputs
 from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
 from pipeline.quantization.freeze import Prepared, calibrate, freeze_ranges, prepare, save_quantized
 from pipeline.quantization.ranges import Method
@@ -61,7 +60,7 @@ def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context
         return facts
     prepared = prepare(network, task.example(), _rules(inputs, config), ranges=config.ranges)
     with conditions(threads=config.threads, deterministic=config.deterministic, accelerator="cpu"):
-        calibrate(prepared, _calibration_batches(context, config.calibration_samples))
+        calibrate(prepared, first_inputs(task, "train", config.calibration_samples))
     if config.epochs:
         facts |= _trained(prepared, inputs, config, context)
     freeze_ranges(prepared)
@@ -103,16 +102,6 @@ def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: Quantiz
             stage="quantize",
         )
     return result.facts()
-
-
-def _calibration_batches(context: Context, samples: int) -> Iterator[tuple[Tensor, ...]]:
-    """Give the first samples of the training split, as they are."""
-    seen = 0
-    for batch in split_batches(context.task, "train", batch_size=min(64, samples)):
-        if seen >= samples:
-            return
-        seen += len(batch.index)
-        yield batch.inputs
 
 
 STAGE = Stage(

@@ -10,14 +10,13 @@ microcontroller or an accelerator of integers has no choice. Speed follows from 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from devices import Request, open_device
 from pipeline.architecture import load_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import split_batches
+from pipeline.batches import first_inputs
 from pipeline.quantization.fold import fold
 from pipeline.quantization.form import FileForm
 from pipeline.quantization.freeze import Prepared, calibrate, freeze, freeze_ranges, prepare
@@ -75,8 +74,7 @@ def run(inputs: Mapping[str, Artifact], config: SchemeConfig, context: Context) 
         context.progress(Progress(1, 1, {}))
         return {"scheme": "static_int8", "why": why, "trials": []}
     with conditions(threads=1, deterministic=True, accelerator="cpu"):
-        batches = split_batches(task, "train", batch_size=CALIBRATION_SAMPLES)
-        calibrate(prepared, (batch.inputs for batch in islice(batches, 1)))
+        calibrate(prepared, first_inputs(task, "train", CALIBRATION_SAMPLES))
         freeze_ranges(prepared)
         programs = {"static_int8": freeze(prepared), "dynamic_int8": fold(trace(network, task.example()))}
     files = _written(programs, config, context)

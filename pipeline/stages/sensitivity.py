@@ -8,39 +8,32 @@ until no more than `max_drop` is lost. What that costs in time the target's devi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from devices import Request, open_device
-from pipeline.architecture import load_network
+from devices import Request
+from pipeline.architecture import load_network, weighted_layers
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import predict, split_batches
+from pipeline.batches import first_inputs, predict
 from pipeline.quantization.form import FileForm
-from pipeline.quantization.freeze import Prepared, calibrate, freeze, freeze_ranges, prepare
-from pipeline.quantization.rules import Rules
-from pipeline.reproducible import conditions
-from pipeline.stage import Context, Progress, Stage, StageConfig
-from pipeline.stages.export_tflite import ExportTfliteConfig, write_tflite
-from targets import Target
+from pipeline.quantization.freeze import Prepared, freeze
+from pipeline.stage import Context, Progress, Stage
+from pipeline.stages.export_tflite import write_tflite
+from pipeline.stages.trial_files import TrialConfig, calibrated
 
 SHORT = Request(warmup_seconds=0.2, min_seconds=0.3)
-BATCH = 64
 Answers = np.ndarray | tuple[np.ndarray, ...]
 
 
-class SensitivityConfig(StageConfig):
-    """What may be lost of the float score, how many exceptions at most, and what is poured in: rules, file form, device."""
+class SensitivityConfig(TrialConfig):
+    """What may be lost of the float score, and how many exceptions at most."""
 
     max_drop: float = Field(default=0.01, ge=0)
     most: int = Field(default=4, ge=1)
     calibration_samples: int = Field(default=512, ge=1)
-    rules: Rules = Rules()
-    tflite: ExportTfliteConfig = ExportTfliteConfig()
-    device: Literal["host", "qemu", "vela"] = "host"
-    profile: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +60,7 @@ class _Sweep:
         """Return the network, calibrated, with these layers in float beside those that the rules name."""
         config, task = self.config, self.context.task
         rules = config.rules.model_copy(update={"float_layers": (*config.rules.float_layers, *float_layers)})
-        found = prepare(self.network, task.example(), rules)
-        with conditions(threads=1, deterministic=True, accelerator="cpu"):
-            calibrate(found, self._batches())
-        freeze_ranges(found)
-        return found
+        return calibrated(self.network, task.example(), first_inputs(task, "train", config.calibration_samples), rules)
 
     def judge(self, float_layers: tuple[str, ...]) -> Judged:
         """Judge the network with these layers in float."""
@@ -87,14 +76,6 @@ class _Sweep:
         """Sort key: the better score first, of equal ones the answers nearer to the float network's."""
         return (self.drop(judged), judged.error)
 
-    def _batches(self) -> list[tuple[Tensor, ...]]:
-        found: list[tuple[Tensor, ...]] = []
-        for batch in split_batches(self.context.task, "train", batch_size=BATCH):
-            if len(found) * BATCH >= self.config.calibration_samples:
-                break
-            found.append(batch.inputs)
-        return found
-
 
 def run(inputs: Mapping[str, Artifact], config: SensitivityConfig, context: Context) -> Facts:
     """Give the layers that stay in float, why, and what was found of each."""
@@ -103,7 +84,7 @@ def run(inputs: Mapping[str, Artifact], config: SensitivityConfig, context: Cont
     single: list[Judged] = []
     chosen = all_int8
     if sweep.drop(all_int8) > config.max_drop:
-        names = _weighted(sweep.network)
+        names = [name for name in weighted_layers(sweep.network) if name]
         for number, name in enumerate(names):
             single.append(sweep.judge((name,)))
             context.progress(Progress(number + 1, len(names) + 2, {"score": single[-1].score}))
@@ -119,11 +100,6 @@ def run(inputs: Mapping[str, Artifact], config: SensitivityConfig, context: Cont
         "costs": costs,
         "why": _why(sweep, all_int8, chosen, config),
     }
-
-
-def _weighted(network: nn.Module) -> list[str]:
-    kinds = (nn.Linear, nn.modules.conv._ConvNd)  # noqa: SLF001  # torch's only name for any convolution
-    return [name for name, part in network.named_modules() if name and isinstance(part, kinds)]
 
 
 def _fewest(sweep: _Sweep, ranked: Sequence[Judged], all_int8: Judged) -> Judged:
@@ -146,7 +122,7 @@ def _costs(sweep: _Sweep, chosen: Judged) -> dict[str, Any]:
         form = FileForm(**config.tflite.model_dump())
         write_tflite(freeze(sweep.prepared(layers)), sweep.context.task.example(), path, form=form)
         paths.append(path)
-    int8, mixed = (quantities[0] for quantities in open_device(config.device, config.profile).measure(paths, SHORT))
+    int8, mixed = (quantities[0] for quantities in config.open_device().measure(paths, SHORT))
     told = {name: getattr(mixed, name) for name in ("quantity", "unit", "label", "device")}
     return {**told, "int8": int8.value, "mixed": mixed.value, "why_invalid": int8.why_invalid or mixed.why_invalid}
 

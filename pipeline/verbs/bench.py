@@ -1,12 +1,14 @@
 """`edgepress bench`: how fast a file is on a device, and whether the number can be trusted."""
 
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pipeline.verbs.options import Json
+from pipeline.verbs.printing import console
 
 if TYPE_CHECKING:
     from devices import Device, Request
@@ -30,7 +32,6 @@ Shapes = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=1, max=1024)]
 PerLayer = Annotated[bool, typer.Option("--per-layer", help="Show what each operator takes, where the runtime tells.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure anew, whatever was measured before.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A first look: too short to be trusted with a verdict.")]
 Strict = Annotated[bool, typer.Option("--strict", help="End with 1 when a measurement is invalid.")]
@@ -81,10 +82,8 @@ def _tell(found: "Benchmark", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:
-        from rich.console import Console  # noqa: PLC0415 - only a table needs it
-
         from pipeline.bench_text import print_benchmark  # noqa: PLC0415 - with it
 
-        print_benchmark(found, Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH))
+        print_benchmark(found, console(LOG_WIDTH))
     for why in found.why_invalid:
         typer.echo(f"edgepress: INVALID {why}", err=True)

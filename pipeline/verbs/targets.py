@@ -1,13 +1,14 @@
 """`edgepress targets`: which devices there are, what is known of each and by whom, and whether a file would fit."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import EdgepressError
+from pipeline.verbs.options import Json
+from pipeline.verbs.printing import console
 
 if TYPE_CHECKING:
     from targets import Target
@@ -20,7 +21,6 @@ Name = Annotated[str | None, typer.Argument(help="A target's name, or its .toml 
 Fits = Annotated[
     Path | None, typer.Option("--fits", help="Forecast for an ONNX or TFLite file; ends with 1 when it doesn't fit.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
 def targets(name: Name = None, *, fits: Fits = None, as_json: Json = False) -> None:
@@ -45,10 +45,9 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         return
-    from rich.console import Console  # noqa: PLC0415 - only this table needs it
     from rich.table import Table  # noqa: PLC0415 - as above
 
-    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    stdout = console(LOG_WIDTH)
     for kind, title in KINDS.items():
         table = Table(box=None, pad_edge=False, title_justify="left", header_style="bold")
         for column in (title, "", "cores@MHz", "RAM + flash", "int8", "runtimes", "--device"):
@@ -57,8 +56,8 @@ def _list(*, as_json: bool) -> None:
             if row.kind == kind:
                 cells = (row.name, row.title, row.cores, row.memory, row.int8)
                 table.add_row(*cells, " ".join(row.runtimes), " ".join(row.measured_with))
-        console.print(table, markup=False)
-        console.print()
+        stdout.print(table, markup=False)
+        stdout.print()
     for way, meaning in WAYS.items():
         typer.echo(f"{way:<5} {meaning}")
 

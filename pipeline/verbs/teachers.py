@@ -1,18 +1,16 @@
 """`edgepress teachers`: whether a recipe's teachers are worth learning from, before hours are spent on it."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import TeacherError
+from pipeline.verbs.options import Json, RecipePath
 
-RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the name of one that ships, e.g. digits.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. audit.epochs=4; may be repeated.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
 def teachers(recipe: RecipePath, *, settings: Settings = None, as_json: Json = False) -> None:

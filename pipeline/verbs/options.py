@@ -1,0 +1,15 @@
+"""What several verbs ask for alike."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the name of one that ships, e.g. digits.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", help="Instead of the recipe's targets; may be repeated.")
+]
+Devices = Annotated[
+    list[str] | None, typer.Option("--device", help="[TARGET=]SPEC, where to measure; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]

@@ -1,0 +1,29 @@
+"""How verbs print tables: as wide as the terminal, and where there is none, wide enough to stay whole."""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.report.model import Report
+
+LOG_WIDTH = 180
+"""Characters a line where no terminal says how many it has."""
+
+
+def console(log_width: int = LOG_WIDTH) -> "Console":
+    """Return a console for stdout."""
+    from rich.console import Console  # noqa: PLC0415 - only a table needs it
+
+    return Console() if sys.stdout.isatty() else Console(width=log_width)
+
+
+def print_reports(reports: Iterable["Report"]) -> None:
+    """Print each report's tables."""
+    from pipeline.report.text import print_report  # noqa: PLC0415 - with torch
+
+    stdout = console()
+    for report in reports:
+        print_report(report, stdout)
