@@ -1,12 +1,14 @@
 """What a search found: every trial, the Pareto front, the chosen point and why, and what the search itself cost."""
 
+import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.fit.choice import best, excess, front, keeps, looser, relative_cost, wall, why
-from pipeline.fit.space import Settings
+from pipeline.fit.space import ORDER, Settings
 from pipeline.fit.trial import Fitness, Outcome
 from pipeline.recipe import Recipe
 from pipeline.report.text import Sheet
@@ -51,7 +53,7 @@ class Found:
     def settings_text(self, outcome: Outcome) -> str:
         """Return what a trial changes of the recipe, as the command line takes it."""
         changed = {key: value for key, value in outcome.settings.items() if self.own[key] != value}
-        return " ".join(f"--set {key}={_written(value)}" for key, value in changed.items())
+        return " ".join(f"--set {shlex.quote(f'{key}={_written(key, value)}')}" for key, value in changed.items())
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -101,10 +103,11 @@ def _figures(each: Fitness) -> tuple[str, ...]:
     )
 
 
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"'{value}'" if " " in str(value) else str(value)
+def _written(key: str, value: Any) -> str:
+    """Return a value as --set takes it: as TOML, a text plain."""
+    if key == ORDER:
+        return json.dumps(str(value).split(","))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def draw(found: Found, path: Path) -> None:

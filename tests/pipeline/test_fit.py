@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from pipeline.fit.found import Found, draw
 from pipeline.fit.search import search
 from pipeline.fit.space import applied, space_of
 from pipeline.fit.trial import Fitness, Outcome
-from pipeline.recipe import Budget, Recipe, recipe_from
+from pipeline.recipe import Budget, Recipe, read_recipe, recipe_from
 from pipeline.stage import discover
 
 EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
@@ -201,6 +202,23 @@ def test_the_picture_is_drawn_without_a_trace_of_the_day(tmp_path: Path) -> None
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text.startswith("<?xml")
     assert "dc:date" not in text
+
+
+def test_what_a_trial_changes_is_printed_as_the_command_line_takes_it() -> None:
+    settings = {
+        "prune.until": "cycles = 50%",
+        "quantize.deterministic": True,
+        "stages": "teach,prune,distill,quantize,export",
+    }
+    own = {"prune.until": "", "quantize.deterministic": False, "stages": "teach,distill,quantize,export"}
+    words = shlex.split(Found(recipe(), own, ()).settings_text(Outcome(1, settings, (), 0.0, 0.0)))
+
+    read = read_recipe(Path("digits"), settings=words[1::2], stages=tuple(STAGES))
+
+    assert words[::2] == ["--set"] * 3
+    assert read.sections["prune"]["until"] == "cycles = 50%"
+    assert read.sections["quantize"]["deterministic"] is True
+    assert read.stages == ("teach", "prune", "distill", "quantize", "export")
 
 
 TASK = """
