@@ -15,7 +15,8 @@ from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from pipeline.architecture import load_network, save_network
@@ -64,7 +65,18 @@ class PruneConfig(TrainingConfig, SupervisionConfig):
     largest_drop: float = Field(default=0.1, gt=0, lt=1)
     trim_vocabulary: bool = False
     drop_layers: int = Field(default=0, ge=0)
-    until: str = Field(default="", pattern=UNTIL.pattern)
+    until: str = ""
+
+    @field_validator("until")
+    @classmethod
+    def _known_until(cls, until: str) -> str:
+        if not UNTIL.fullmatch(until):
+            raise PydanticCustomError(
+                "until",
+                "it takes one of {names}, with a number or a share: 'latency_ms = 0.4', 'instructions = 50%'",
+                {"names": ", ".join(QUANTITIES)},
+            )
+        return until
 
     def limit(self, table: CostTable) -> float:
         """Return what the network may cost, in the table's unit."""
