@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,7 +82,17 @@ def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tupl
     recipe = read_recipe(path, settings=settings, stages=tuple(discover()))
     if targets:
         recipe = recipe.model_copy(update={"targets": tuple(targets)})
-    return recipe, load_task(recipe.task, relative_to=recipe.folder, seed=recipe.seed)
+    return recipe, task_of(recipe)
+
+
+def task_of(recipe: Recipe) -> LoadedTask:
+    """Return a recipe's task, read once a process."""
+    return _task_of(recipe.task, recipe.folder, recipe.seed)
+
+
+@lru_cache(maxsize=1)
+def _task_of(reference: str, folder: Path, seed: int) -> LoadedTask:
+    return load_task(reference, relative_to=folder, seed=seed)
 
 
 def press(

@@ -11,6 +11,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── StoreError            the store can't be read or written: disk full, read-only, locked
 ├── DeviceError           a device, or a process that runs a model, fails
 │   └── RefusedError      a device can't take this file, and may take another
+├── WorkerError           a worker of a search dies again and again, or a cluster can't be reached
 └── MissingExtraError     a part of edgepress that isn't installed
 
 A message says what was asked, what was found, what is allowed and what to do, in one line.
@@ -73,8 +74,15 @@ class RefusedError(DeviceError):
     """A device can't take this file, and may take another; `model` is the file."""
 
     def __init__(self, message: str, model: Path) -> None:
-        super().__init__(message)
+        super().__init__(message, model)
         self.model = model
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class WorkerError(EdgepressError):
+    """A worker dies again and again, or a cluster can't be reached."""
 
 
 class MissingExtraError(EdgepressError):

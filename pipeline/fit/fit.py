@@ -1,7 +1,7 @@
 """`fit`: search, then make the chosen recipe for its targets as `edgepress run` would, with controls, gate and report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from devices import open_device
@@ -9,21 +9,28 @@ from pipeline.api import Watcher, devices_of, plans_of, press
 from pipeline.deliver import drafted
 from pipeline.errors import RecipeError
 from pipeline.fit.found import Found, draw, summary
-from pipeline.fit.search import search
-from pipeline.fit.space import applied, space_of
-from pipeline.fit.trial import Bench
+from pipeline.fit.search import Make, search
+from pipeline.fit.space import Settings, applied, space_of
+from pipeline.fit.trial import Bench, Maker, Outcome, make_anywhere
 from pipeline.pour import pour
 from pipeline.recipe import Recipe
 from pipeline.report.model import Report
 from pipeline.stage import discover
 from pipeline.store import Store, default_store
 from pipeline.task import LoadedTask
+from pipeline.workers import Here, Workers
 
 FILES = ("fit.json", "fit.svg")
 
 
 def fit(
-    recipe: Recipe, task: LoadedTask, *, out: Path, devices: Sequence[str], watcher: Watcher
+    recipe: Recipe,
+    task: LoadedTask,
+    *,
+    out: Path,
+    devices: Sequence[str],
+    watcher: Watcher,
+    crew: Workers | None = None,
 ) -> tuple[Found, list[Report]]:
     """Return what the search found, and the chosen recipe's reports; none where the budget can't be kept. Writes FILES into `out`."""
     _check(recipe)
@@ -33,10 +40,12 @@ def fit(
     named = devices_of(recipe, devices, [target.name for target in targets])
     where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
-    opened = {target.name: open_device(counted[target.name], target) for target in targets if target.name in counted}
-    bench = Bench(recipe, task, targets, opened, Store(default_store()), watcher)
+    for target in targets:
+        if target.name in counted:
+            open_device(counted[target.name], target)  # one that isn't there says so before hours are spent
+    bench = Bench(_anywhere(recipe), targets, counted, Store(default_store()).root.absolute())
     outcomes = []
-    for outcome in search(bench, space):
+    for outcome in search(recipe, space, _makes(bench, task, watcher, crew)):
         outcomes.append(outcome)
         found = Found(recipe, {key: values[0] for key, values in space.items()}, tuple(outcomes))
         watcher.say(
@@ -48,6 +57,24 @@ def fit(
     chosen = _final(applied(recipe, found.chosen.settings))
     specs = [f"{name}={spec}" for name, spec in counted.items()]
     return found, list(press(chosen, task, out=out, devices=specs, fresh=False, watcher=watcher))
+
+
+def _makes(bench: Bench, task: LoadedTask, watcher: Watcher, crew: Workers | None) -> Make:
+    """Return what makes a batch of trials: this process, or workers elsewhere."""
+    if crew is None or isinstance(crew, Here):
+        maker = Maker(bench, task, watcher)
+        return lambda jobs: Here().each(maker.make, jobs)
+
+    def elsewhere(jobs: Sequence[tuple[int, Settings]]) -> Iterator[Outcome]:
+        watcher.say(f"{len(jobs)} trials on {crew.count} workers")
+        return crew.each(make_anywhere, [(bench, *job) for job in jobs])
+
+    return elsewhere
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """A worker starts in a folder of its own."""
+    return recipe.model_copy(update={"folder": recipe.folder.absolute()})
 
 
 def _check(recipe: Recipe) -> None:

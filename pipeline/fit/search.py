@@ -6,39 +6,46 @@ finished one takes more trials.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import MissingExtraError
 from pipeline.fit.choice import best, excess, objectives, relative_cost
-from pipeline.fit.space import Space
-from pipeline.fit.trial import Bench, Outcome
+from pipeline.fit.space import Settings, Space
+from pipeline.fit.trial import Outcome
+from pipeline.recipe import Budget, Recipe, Search
+
+Make = Callable[[Sequence[tuple[int, Settings]]], Iterator[Outcome]]
+"""Makes the trials of a batch, given as number and settings, and gives their outcomes in that order."""
+Values = tuple[Any, ...]
 
 FUTILE_BATCHES = 4
 """So many batches in a row that hold nothing new end the search: the space is small."""
 FAILED = 1e6
 
 
-def search(bench: Bench, space: Space) -> Iterator[Outcome]:
+def search(recipe: Recipe, space: Space, make: Make) -> Iterator[Outcome]:
     """Give each new trial's outcome, the recipe's own first, until the promise is kept cheaply enough, or the trials are spent."""
-    settings = bench.recipe.fit
-    study = _study(bench.recipe.seed, settings.batch)
+    settings = recipe.fit
+    study = _study(recipe.seed, settings.batch)
     study.enqueue_trial(dict.fromkeys(space, 0))
-    made: dict[tuple[Any, ...], Outcome] = {}
+    made: dict[Values, Outcome] = {}
     best_costs: list[float] = []
     futile = 0
-    while len(made) < settings.trials and futile < FUTILE_BATCHES and not _enough(best_costs, bench):
-        before = len(made)
-        for asked in [study.ask(_distributions(space)) for _ in range(settings.batch)]:
-            values = {key: choices[asked.params[key]] for key, choices in space.items()}
-            key = tuple(values.values())
-            if key not in made and len(made) < settings.trials:
-                made[key] = bench.make(len(made), values)
-                yield made[key]
-            if key in made:
-                _tell(study, asked, made[key], list(made.values()), bench)
-        futile = futile + 1 if len(made) == before else 0
-        best_costs.append(_best_cost(list(made.values()), bench))
+    while len(made) < settings.trials and futile < FUTILE_BATCHES and not _enough(best_costs, settings):
+        asked = [study.ask(_distributions(space)) for _ in range(settings.batch)]
+        wanted = [tuple(choices[each.params[key]] for key, choices in space.items()) for each in asked]
+        new = [values for values in dict.fromkeys(wanted) if values not in made][: settings.trials - len(made)]
+        jobs = [(len(made) + place, dict(zip(space, values, strict=True))) for place, values in enumerate(new)]
+        for values, outcome in zip(new, make(jobs), strict=True):
+            made[values] = outcome
+            yield outcome
+        outcomes = list(made.values())
+        for each, values in zip(asked, wanted, strict=True):
+            if values in made:
+                _tell(study, each, made[values], outcomes, recipe.budget)
+        futile = 0 if new else futile + 1
+        best_costs.append(_best_cost(outcomes, recipe.budget))
 
 
 def _study(seed: int, batch: int) -> Any:
@@ -61,24 +68,23 @@ def _distributions(space: Space) -> dict[str, Any]:
     return {key: IntDistribution(0, len(values) - 1) for key, values in space.items()}
 
 
-def _tell(study: Any, asked: Any, outcome: Outcome, outcomes: Sequence[Outcome], bench: Bench) -> None:
+def _tell(study: Any, asked: Any, outcome: Outcome, outcomes: Sequence[Outcome], budget: Budget) -> None:
     if not outcome.fitness:
         asked.set_constraint("a network", FAILED)
         study.tell(asked, [FAILED] * 3)
         return
-    for line, over in excess(outcome, bench.recipe.budget).items():
+    for line, over in excess(outcome, budget).items():
         asked.set_constraint(line, over)
     study.tell(asked, objectives(outcome, outcomes[0]))
 
 
-def _best_cost(outcomes: Sequence[Outcome], bench: Bench) -> float:
-    chosen = best(outcomes, bench.recipe.budget)
+def _best_cost(outcomes: Sequence[Outcome], budget: Budget) -> float:
+    chosen = best(outcomes, budget)
     return float("inf") if chosen is None else relative_cost(chosen, outcomes[0])
 
 
-def _enough(best_costs: Sequence[float], bench: Bench) -> bool:
+def _enough(best_costs: Sequence[float], settings: Search) -> bool:
     """Whether the promise is kept, and the last batches made its keeping cheaper by next to nothing."""
-    settings = bench.recipe.fit
     if len(best_costs) <= settings.patience or best_costs[-1] == float("inf"):
         return False
     return best_costs[-1] > (1 - settings.worthwhile) * best_costs[-1 - settings.patience]

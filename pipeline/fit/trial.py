@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devices import Device, Measurement, Request
+from devices import Measurement, Request, open_device
 from pipeline import run as engine
-from pipeline.api import Watcher, with_student
+from pipeline.api import Silent, Watcher, task_of, with_student
 from pipeline.bench import measure
 from pipeline.errors import ModelError, TrainingError
 from pipeline.fit.space import Settings, applied
@@ -74,33 +74,41 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials of a search share: the recipe that they turn, the task, and where each target is measured."""
+    """What all trials of a search share, in plain values: the recipe that they turn, the spec of each target's device, the store's folder."""
 
     recipe: Recipe
-    task: LoadedTask
     targets: tuple[Target, ...]
-    devices: Mapping[str, Device]
-    store: Store
+    devices: Mapping[str, str]
+    store: Path
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes trials of a bench in this process."""
+
+    bench: Bench
+    task: LoadedTask
     watcher: Watcher
 
     def make(self, number: int, settings: Settings) -> Outcome:
         """Make a trial; a recipe that can't be made or collapses is an outcome too."""
-        recipe = applied(self.recipe, settings).model_copy(update={"controls": False, "measure": False})
+        recipe = applied(self.bench.recipe, settings).model_copy(update={"controls": False, "measure": False})
         seconds = {True: 0.0, False: 0.0}
         fitness, error = tuple[Fitness, ...](), ""
         try:
-            fitness = tuple([self._on(target, recipe, seconds) for target in self.targets])
+            fitness = tuple([self._on(target, recipe, seconds) for target in self.bench.targets])
         except (TrainingError, ModelError) as failed:
             error = str(failed)
         return Outcome(number, dict(settings), fitness, round(seconds[False], 1), round(seconds[True], 1), error)
 
     def _on(self, target: Target, recipe: Recipe, seconds: dict[bool, float]) -> Fitness:
+        store = Store(self.bench.store)
         whole = plan(recipe, self.task, discover(), poured=pour(target))
-        task, whole, _ = with_student(recipe, self.task, target, whole, store=self.store, watcher=self.watcher)
+        task, whole, _ = with_student(recipe, self.task, target, whole, store=store, watcher=self.watcher)
         steps, reference, program = _needed(whole)
         done: dict[str, Done] = {}
         name = f"{recipe.name}@{target.name}@fit"
-        for each in engine.run(steps, task, self.store, seed=recipe.seed, name=name, watch=self.watcher.watch):
+        for each in engine.run(steps, task, store, seed=recipe.seed, name=name, watch=self.watcher.watch):
             done[each.step.name] = each
             seconds[each.cached] += each.record.seconds
         score, drop = _drop(task, done[reference], done[program])
@@ -128,11 +136,16 @@ class Bench:
         return {**first, "cost": told[0].value, **known}
 
     def _told(self, target: Target, path: Path) -> tuple[Measurement, ...]:
-        device = self.devices.get(target.name)
-        if device is None:
+        spec = self.bench.devices.get(target.name)
+        if spec is None:
             return ()
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        return measure([path], device, Request(), self.store, made_at=made_at)[0]
+        return measure([path], open_device(spec, target), Request(), Store(self.bench.store), made_at=made_at)[0]
+
+
+def make_anywhere(bench: Bench, number: int, settings: Settings) -> Outcome:
+    """Make a trial in a process that knows nothing yet; it keeps the task for the next."""
+    return Maker(bench, task_of(bench.recipe), Silent()).make(number, settings)
 
 
 def _ms(latency: Measurement | None, end: str) -> float | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.verbs.options import Devices, Json, RecipePath, Targets
+from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.printing import console, print_reports
 
 Latency = Annotated[float | None, typer.Option(help="At most so many milliseconds an inference, on each target.")]
@@ -28,6 +28,8 @@ def fit(
     out: Out = Path("build"),
     settings: Settings = None,
     device: Devices = None,
+    workers: WorkerCount = 1,
+    cluster: Cluster = "",
     as_json: Json = False,
 ) -> None:
     """Search for the cheapest network that keeps a budget on each target, then make, prove and measure it."""
@@ -35,6 +37,8 @@ def fit(
     from pipeline.console import watching  # noqa: PLC0415 - with it
     from pipeline.fit.fit import fit as search  # noqa: PLC0415 - with it
     from pipeline.report.text import print_sheets  # noqa: PLC0415 - with it
+    from pipeline.workers import check_count  # noqa: PLC0415 - with it
+    from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
 
     lines = {
         "budget.latency_ms": latency_ms,
@@ -43,9 +47,10 @@ def fit(
         "fit.trials": trials,
     }
     asked = [f"{key}={value}" for key, value in lines.items() if value is not None]
-    with watching() as watcher:
-        loaded = load(recipe, settings=[*(settings or []), *asked], targets=target or [])
-        found, reports = search(*loaded, out=out, devices=device or [], watcher=watcher)
+    check_count(workers, cluster)
+    loaded = load(recipe, settings=[*(settings or []), *asked], targets=target or [])
+    with watching() as watcher, hired(workers, cluster) as crew:
+        found, reports = search(*loaded, out=out, devices=device or [], watcher=watcher, crew=crew)
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "reports": [report.to_json() for report in reports]}, indent=1))
     else:

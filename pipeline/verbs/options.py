@@ -12,4 +12,6 @@ Targets = Annotated[
 Devices = Annotated[
     list[str] | None, typer.Option("--device", help="[TARGET=]SPEC, where to measure; may be repeated.")
 ]
+WorkerCount = Annotated[int, typer.Option("--workers", help="So many things at once on this machine, by Ray.")]
+Cluster = Annotated[str, typer.Option(help="The address of a Ray cluster that works instead of this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]

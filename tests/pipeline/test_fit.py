@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,8 @@ class Model:
     recipe: Recipe
     made: list[dict[str, Any]] = field(default_factory=list)
 
-    def make(self, number: int, settings: dict[str, Any]) -> Outcome:
-        self.made.append(settings)
+    def make(self, number: int, settings: Mapping[str, Any]) -> Outcome:
+        self.made.append(dict(settings))
         kept, temperature = settings["prune.keep_macs"], settings["distill.temperature"]
         if kept < 0.3:
             return Outcome(number, settings, (), 1.0, 0.0, "prune: collapsed")
@@ -119,7 +120,8 @@ def searched(**changed: Any) -> list[Outcome]:
     own = recipe(
         budget={"max_drop": 0.05, "size_kib": 30.0}, distill={"temperature": 2.0}, fit={"trials": 30, **changed}
     )
-    return list(search(Model(own), space_of(own, STAGES)))  # type: ignore[arg-type]
+    model = Model(own)
+    return list(search(own, space_of(own, STAGES), lambda jobs: (model.make(*job) for job in jobs)))
 
 
 def test_a_search_begins_with_the_recipe_and_ends_at_a_point_that_keeps_the_budget() -> None:
