@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from devices import open_device
+from devices.pool import taken_out
 from pipeline.api import Watcher, devices_of, plans_of, press
 from pipeline.deliver import drafted
 from pipeline.errors import RecipeError
@@ -40,18 +41,20 @@ def fit(
     named = devices_of(recipe, devices, [target.name for target in targets])
     where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
-    for target in targets:
-        if target.name in counted:
-            open_device(counted[target.name], target)  # one that isn't there says so before hours are spent
+    # Opened now: one that isn't there says so before hours are spent.
+    opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
     bench = Bench(_anywhere(recipe), targets, counted, Store(default_store()).root.absolute())
     outcomes = []
     for outcome in search(recipe, space, _makes(bench, task, watcher, crew)):
         outcomes.append(outcome)
-        found = Found(recipe, {key: values[0] for key, values in space.items()}, tuple(outcomes))
+        own = {key: values[0] for key, values in space.items()}
+        found = Found(recipe, own, tuple(outcomes), tuple(out for each in opened for out in taken_out(each)))
         watcher.say(
             f"trial {outcome.number}: {found.settings_text(outcome) or 'the recipe as it stands'}; {outcome.error or summary(found)}"
         )
         _write(found, out)
+    for board in found.boards_taken_out:
+        watcher.say(f"{board.board} was taken out of its pool: {board.why}")
     if found.chosen is None:
         return found, []
     chosen = _final(applied(recipe, found.chosen.settings))

@@ -3,10 +3,11 @@
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from devices.pool import TakenOut
 from pipeline.fit.choice import best, excess, front, keeps, looser, relative_cost, wall, why
 from pipeline.fit.space import ORDER, Settings
 from pipeline.fit.trial import Fitness, Outcome
@@ -23,6 +24,7 @@ class Found:
     recipe: Recipe
     own: Settings
     outcomes: tuple[Outcome, ...]
+    boards_taken_out: tuple[TakenOut, ...] = ()
 
     @property
     def chosen(self) -> Outcome | None:
@@ -68,6 +70,7 @@ class Found:
             "settings": {} if chosen is None else dict(chosen.settings),
             "why": self.why,
             "ledger": self.ledger,
+            "boards_taken_out": [asdict(board) for board in self.boards_taken_out],
             "front": [outcome.number for outcome in front(self.outcomes)],
             "trials": [
                 {**outcome.to_json(), "excess": excess(outcome, self.recipe.budget)} for outcome in self.outcomes

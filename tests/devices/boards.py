@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from devices.arm.userland import expected
+
 SSHD_CONFIG = """
 ListenAddress 127.0.0.1
 Port {port}
@@ -43,6 +45,26 @@ REPORT = {
     "runtime": "litert",
     "runtime_version": "2.3.0",
 }
+
+
+ARM_PYTHON = """
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from devices.arm.overlay import write_overlay
+from devices.arm.userland import userland
+from targets import load_target
+
+target = load_target("raspberry-pi-4")
+with TemporaryDirectory() as folder:
+    userland().lay_root(Path(folder), 64)
+    write_overlay(Path(folder), target, target.emulation)
+    done = userland().run(Path(folder), sys.argv[1:], bits=64, cpu=target.emulation.qemu_cpu)
+sys.stdout.write(done.stdout)
+sys.stderr.write(done.stderr)
+sys.exit(done.code)
+"""
 
 
 @dataclass
@@ -92,6 +114,13 @@ class SshBoard:
         return self.install(
             "fake_python", f"if [ \"$1\" = -c ]; then echo '{said}'; exit; fi\n{run}\n{digest}\n{answer}"
         )
+
+    def arm_python(self, log: Path | None = None) -> str:
+        """Put a Python there that runs as an emulated Arm core; `log` is told when it begins and ends to run a model."""
+        (self.folder / "arm_python.py").write_text(ARM_PYTHON, encoding="utf-8")
+        run = f'EDGEPRESS_CACHE={expected().folder.parent} {sys.executable} -P {self.folder}/arm_python.py "$@"'
+        note = f'note() {{ [ "$model" = -c ] || echo "$1 $(date +%s.%N)" >>{log}; }}' if log else "note() { :; }"
+        return self.install("arm_python", f"model=$1\n{note}\nnote start\n{run}\ncode=$?\nnote end\nexit $code")
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from devices import QUICK, open_device, python_board, set_up
-from devices.arm.userland import expected
 from devices.ssh import _why_not_connected, connect
 from pipeline.errors import DeviceError, MissingExtraError
 from tests.devices.boards import Line, SshBoard, gone, running, ssh_board, until
@@ -316,34 +315,10 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
         _ = open_device("ssh://board").machine
 
 
-ARM_PYTHON = """
-import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from devices.arm.overlay import write_overlay
-from devices.arm.userland import userland
-from targets import load_target
-
-target = load_target("raspberry-pi-4")
-with TemporaryDirectory() as folder:
-    userland().lay_root(Path(folder), 64)
-    write_overlay(Path(folder), target, target.emulation)
-    done = userland().run(Path(folder), sys.argv[1:], bits=64, cpu=target.emulation.qemu_cpu)
-sys.stdout.write(done.stdout)
-sys.stderr.write(done.stderr)
-sys.exit(done.code)
-"""
-
-
 @pytest.mark.slow
 def test_the_whole_way_runs_on_arm_binaries(tmp_path: Path, server: SshBoard) -> None:
     set_up("qemu", print)
-    (tmp_path / "arm_python.py").write_text(ARM_PYTHON, encoding="utf-8")
-    cache = expected().folder.parent
-    python = server.install(
-        "arm_python", f'EDGEPRESS_CACHE={cache} exec {sys.executable} -P {tmp_path}/arm_python.py "$@"'
-    )
+    python = server.arm_python()
     device = open_device(server.spec(python=python))
 
     [(measured, *_)] = device.measure([write_tflite(tmp_path / "m.tflite")], ONCE)

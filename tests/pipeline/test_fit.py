@@ -1,9 +1,7 @@
 """edgepress fit: the cheapest network that keeps the budget, the same one each time, and in words what stands in the way."""
 
 import json
-import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from pipeline.fit.space import applied, space_of
 from pipeline.fit.trial import Fitness, Outcome
 from pipeline.recipe import Budget, Recipe, read_recipe, recipe_from
 from pipeline.stage import discover
+from tests.small_search import fit, write
 
 EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
 ROOT = Path(__file__).parents[2]
@@ -223,67 +222,10 @@ def test_what_a_trial_changes_is_printed_as_the_command_line_takes_it() -> None:
     assert read.stages == ("teach", "prune", "distill", "quantize", "export")
 
 
-TASK = """
-from tests.small_task import Bars, Net
-
-
-class Wide(Bars):
-    def student(self):
-        return Net(32)
-
-
-task = Wide(samples=120)
-"""
-RECIPE = """
-schema = 1
-name = "bars"
-task = "task.py:task"
-targets = ["corstone-300"]
-controls = false
-[budget]
-max_drop = {max_drop}
-size_kib = {size_kib}
-[fit]
-trials = 2
-batch = 2
-[fit.space]
-"prune.keep_macs" = [0.3]
-"distill.learning_rate" = [0.004]
-"distill.temperature" = [4.0]
-[teach]
-epochs = 4
-batch_size = 16
-[distill]
-epochs = 3
-batch_size = 16
-[prune]
-epochs = 2
-batch_size = 16
-channel_multiple = 4
-[quantize]
-epochs = 1
-batch_size = 16
-"""
-
-
-def fit(folder: Path, **budget: float) -> subprocess.CompletedProcess[str]:
-    (folder / "task.py").write_text(TASK, encoding="utf-8")
-    (folder / "recipe.toml").write_text(RECIPE.format(**budget), encoding="utf-8")
-    settings = {"EDGEPRESS_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [EDGEPRESS, "fit", "recipe.toml", "--out", "out"],
-        cwd=folder,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-
-
 @pytest.mark.timeout(900)
 def test_a_search_makes_a_network_that_keeps_what_the_recipe_misses_and_repeats_for_nothing(tmp_path: Path) -> None:
-    first = fit(tmp_path, max_drop=0.9, size_kib=4.2)
+    write(tmp_path, max_drop=0.9, size_kib=4.2)
+    first = fit(tmp_path)
     told = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))
 
     assert first.returncode == 0, first.stderr
@@ -295,12 +237,13 @@ def test_a_search_makes_a_network_that_keeps_what_the_recipe_misses_and_repeats_
     assert {verdict["outcome"] for verdict in sizes} == {"kept"}
     assert (tmp_path / "out" / "fit.svg").exists()
 
-    again = fit(tmp_path, max_drop=0.9, size_kib=4.2)
+    again = fit(tmp_path)
     repeated = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))
     assert again.returncode == 0
     assert [trial["seconds"] for trial in repeated["trials"]] == [0.0] * 2
     assert repeated["chosen"] == told["chosen"]
 
-    missed = fit(tmp_path, max_drop=0.9, size_kib=1.0)
+    write(tmp_path, max_drop=0.9, size_kib=1.0)
+    missed = fit(tmp_path)
     assert missed.returncode == 1
     assert "the wall is size_kib on corstone-300" in missed.stdout
