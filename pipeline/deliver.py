@@ -22,6 +22,9 @@ def deliver(report: Report, made: Made, folder: Path) -> None:
     """Write DELIVERED, and what the task sends along (`files`), into `folder`, each by rename."""
     with drafted(folder, (*made.task.files, *DELIVERED)) as draft:
         _write(report, made, draft)
+        kept = {path.name for path in draft.iterdir()}
+    for name in set(DELIVERED) - kept:  # an older run's, of a format that this one doesn't make
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ their lint was promised; int8 files also hold the same scales. How often outputs
 (LSB) they differ, stands beside it as diagnosis: depth spreads single LSBs, and a large network must not fail for that.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -27,21 +27,21 @@ SCORE_TOLERANCE = 0.005
 LEAST_ARGMAX_AGREEMENT = 0.99
 """One decision in a hundred may fall the other way, where two classes are a step apart."""
 TRACED_SAMPLES = 4
+SHOWN = {"onnx": "ONNX", "tflite": "TFLite"}
 
 
 @dataclass(frozen=True)
 class Forms:
-    """A network's three forms: what each answers on the test split, both files, and what each file was promised to be.
+    """A network's forms: what each answers on the test split, its files, and what each file was promised to be.
 
-    `observe` runs the program on inputs and returns its quantised activations; it is called where the forms part.
+    `answers` and `files` are by format, "onnx" or "tflite", either of which may be missing. `observe` runs the program on inputs and returns
+    its quantised activations; it is called where the forms part.
     """
 
     program: Artifact
-    onnx: Artifact
-    tflite: Artifact
-    onnx_file: Artifact
-    tflite_file: Artifact
-    promises: tuple[Promises, Promises]
+    answers: Mapping[str, Artifact]
+    files: Mapping[str, Artifact]
+    promises: Mapping[str, Promises]
     observe: Callable[[Sequence[Tensor]], list[Activation]]
 
 
@@ -56,54 +56,45 @@ class FileVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer; `why_failed` is empty where it passed."""
+    """The gate's answer; `why_failed` is empty where it passed. `files` are by format, `pairs` by two forms: ("torch", "onnx")."""
 
     why_failed: tuple[str, ...]
     scales_equal: bool | None
     first_divergence: str | None
     program_score: float
-    onnx: FileVerdict
-    tflite: FileVerdict
-    torch_onnx: OutputComparison
-    torch_tflite: OutputComparison
-    onnx_tflite: OutputComparison
+    files: Mapping[str, FileVerdict]
+    pairs: Mapping[tuple[str, str], OutputComparison]
 
 
 def judge(forms: Forms, task: LoadedTask, *, targets: Answers) -> Verdict:
-    """Compare the three forms on the test split."""
-    program, onnx, tflite = (read_answers(artifact) for artifact in (forms.program, forms.onnx, forms.tflite))
-    graphs = read_graph(forms.onnx_file.file("model.onnx")), read_graph(forms.tflite_file.file("model.tflite"))
-    files = (
-        _file(graphs[0], forms.promises[0], fused_graph(graphs[0].path), task.score(onnx, targets)),
-        _file(graphs[1], forms.promises[1], None, task.score(tflite, targets)),
-    )
-    pairs = (
-        _compared(forms.program, forms.onnx, forms),
-        _compared(forms.program, forms.tflite, forms),
-        _compared(forms.onnx, forms.tflite, forms),
-    )
-    score = task.score(program, targets)
-    decides = _decides(task, program)
-    scales = None if "none" in (forms.promises[0].int8, forms.promises[1].int8) else compare_scales(*graphs)
+    """Compare the forms on the test split."""
+    answers = {"torch": forms.program, **forms.answers}
+    graphs = {kind: read_graph(file.file(f"model.{kind}")) for kind, file in forms.files.items()}
+    files = {
+        kind: _file(graph, forms.promises[kind], task.score(read_answers(answers[kind]), targets))
+        for kind, graph in graphs.items()
+    }
+    pairs = {(one, other): _compared(answers[one], answers[other], forms) for one, other in combinations(answers, 2)}
+    program = read_answers(forms.program)
+    score, decides = task.score(program, targets), _decides(task, program)
+    held = len(graphs) == len(SHOWN) and all(promised.int8 != "none" for promised in forms.promises.values())
+    scales = compare_scales(*graphs.values()) if held else None
     why = [
-        *_file_failures("ONNX", files[0], pairs[0].argmax_agreement if decides else None, score),
-        *_file_failures("TFLite", files[1], pairs[1].argmax_agreement if decides else None, score),
-        *(
-            []
-            if scales is None or scales.equal
-            else [f"scales differ: {'; '.join((*scales.only_first, *scales.only_second)[:3])}"]
-        ),
+        failure
+        for kind, file in files.items()
+        for failure in _file_failures(
+            SHOWN[kind], file, pairs["torch", kind].argmax_agreement if decides else None, score
+        )
     ]
+    if scales is not None and not scales.equal:
+        why.append(f"scales differ: {'; '.join((*scales.only_first, *scales.only_second)[:3])}")
     return Verdict(
         why_failed=tuple(why),
         scales_equal=None if scales is None else scales.equal,
         first_divergence=_divergence(forms, task) if why else None,
         program_score=score,
-        onnx=files[0],
-        tflite=files[1],
-        torch_onnx=pairs[0],
-        torch_tflite=pairs[1],
-        onnx_tflite=pairs[2],
+        files=files,
+        pairs=pairs,
     )
 
 
@@ -125,13 +116,15 @@ def _compared(one: Artifact, other: Artifact, forms: Forms) -> OutputComparison:
 
 def _output_scales(forms: Forms) -> list[float | None]:
     """The step of each output, as a file that gives integers says it."""
-    pairs = zip(forms.tflite.facts["ports"], forms.onnx.facts["ports"], strict=True)
-    return [tflite["scale"] or onnx["scale"] for tflite, onnx in pairs]
+    ports = zip(*(forms.answers[kind].facts["ports"] for kind in reversed(SHOWN) if kind in forms.answers), strict=True)
+    return [next((port["scale"] for port in same if port["scale"]), None) for same in ports]
 
 
-def _file(graph: Graph, promises: Promises, fused: Graph | None, score: float) -> FileVerdict:
+def _file(graph: Graph, promises: Promises, score: float) -> FileVerdict:
+    fused = fused_graph(graph.path) if graph.path.suffix == ".onnx" else None
     float_ops = float_operators(fused or graph)
-    return FileVerdict(score=score, float_ops=len(float_ops), findings=tuple(lint(graph, promises, fused=fused)))
+    findings = lint(graph, promises, fused=fused)
+    return FileVerdict(score=score, float_ops=len(float_ops), findings=tuple(findings))
 
 
 def _decides(task: LoadedTask, outputs: Answers) -> bool:
@@ -161,10 +154,8 @@ def _divergence(forms: Forms, task: LoadedTask) -> str | None:
     """Name the first layer at which each two forms part, in words; None where no layer tells."""
     batch = next(split_batches(task, "validation", batch_size=TRACED_SAMPLES))
     samples = [value.numpy() for value in batch.inputs]
-    traced = {
-        "torch": forms.observe(batch.inputs),
-        "ONNX": activations_of(forms.onnx_file.file("model.onnx"), samples),
-        "TFLite": activations_of(forms.tflite_file.file("model.tflite"), samples),
+    traced = {"torch": forms.observe(batch.inputs)} | {
+        SHOWN[kind]: activations_of(file.file(f"model.{kind}"), samples) for kind, file in forms.files.items()
     }
     told = []
     for one, other in combinations(traced, 2):

@@ -18,11 +18,14 @@ from pipeline.meaning import meaning_of
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, StageConfig
 from pipeline.stages.prune import quantity_of
+from pipeline.stages.quantize import ENGINES
 from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher, speakers
 
 FORMATS = ("onnx", "tflite")
 VIEWS_OF_TAUGHT = 4
+CALIBRATES = ("network", "scheme", "sensitivity")
+"""Inputs of quantize that it needs without training."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,15 @@ class Row:
 class Plan:
     """Steps, each after the ones that it builds on, and the rows that the report shows.
 
-    `program` is the step of the finished network, `files` those of its two files; empty where the recipe exports nothing.
+    `program` is the step of the finished network, `files` those of its files, empty where the recipe exports nothing; `baselines` are files of
+    the same network, quantised in other ways.
     """
 
     steps: tuple[Step, ...]
     rows: tuple[Row, ...]
     program: str
     files: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
 
     def step(self, name: str) -> Step:
         """Return the step of this name."""
@@ -80,8 +85,13 @@ def plan(
     program = drawing.chain(teachers)
     if recipe.controls and drawing.epochs:
         drawing.control()
-    files = tuple(f"{program}.{format_}" for format_ in FORMATS) if "export" in recipe.stages else ()
-    return Plan(steps=tuple(drawing.steps.values()), rows=tuple(drawing.rows), program=program, files=files)
+    return Plan(
+        steps=tuple(drawing.steps.values()),
+        rows=tuple(drawing.rows),
+        program=program,
+        files=drawing.exported,
+        baselines=tuple(drawing.compared),
+    )
 
 
 def choice_plan(recipe: Recipe, task: LoadedTask, stages: Mapping[str, Stage], *, poured: Mapping[str, Any]) -> Plan:
@@ -105,6 +115,8 @@ class _Drawing:
     steps: dict[str, Step] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     epochs: int = 0
+    exported: tuple[str, ...] = ()
+    compared: list[str] = field(default_factory=list)
 
     def teachers(self) -> tuple[str, ...]:
         """Add the steps that make the teachers; return the names of those that may supervise."""
@@ -155,6 +167,9 @@ class _Drawing:
             if stage in ("teach", "export"):
                 continue
             given = {"network": network} if network else {}
+            if stage == "quantize" and self._engine(occurrence) != "edgepress":
+                self._config(stage, self.recipe.settings_of(occurrence), (stage, occurrence))
+                continue
             if stage == "quantize":
                 given |= {**self.scheme(occurrence, given), **self.exceptions(occurrence, given)}
             if stage == "prune":
@@ -165,8 +180,49 @@ class _Drawing:
             self.judge(occurrence, occurrence)
         last = self._last(network)
         if "export" in self.recipe.stages:
-            self.files("int8" if "quantize" in self.recipe.stages else "float", last)
+            self.export(last)
         return last
+
+    def export(self, last: str) -> None:
+        """Add the files of the finished network, and beside them what its recipe compares them with."""
+        quantize = next((name for name in reversed(self.recipe.occurrences) if name.startswith("quantize")), "")
+        engine = self._engine(quantize)
+        if engine != "edgepress":
+            self.exported = (self.by_engine(engine, quantize, last, title="int8"),)
+            return
+        self.exported = self.files("int8" if quantize else "float", last)
+        if quantize and self.recipe.controls:
+            self.baselines(quantize, last)
+
+    def baselines(self, quantize: str, last: str) -> None:
+        """Add the same network quantised in other ways: by our own calibration alone, and by other tools."""
+        network = self.steps[last].inputs.get("network", "")
+        config = self.steps[quantize].config.model_dump()
+        for name in config["baselines"]:
+            if name == "calibration":
+                given = {key: step for key, step in self.steps[quantize].inputs.items() if key in CALIBRATES}
+                self.add(name, "quantize", given, sections=("quantize", quantize), epochs=0)
+                self.compared += self.files("calibrated, int8", name, control=True)
+            else:
+                self.compared.append(self.by_engine(name, quantize, network, title=name, control=True))
+
+    def by_engine(self, engine: str, quantize: str, network: str, *, title: str, control: bool = False) -> str:
+        """Add what another tool makes of a float network, in the format that it has; return the file's step."""
+        format_, stage = ENGINES[engine]
+        given = {"network": network}
+        if stage in ("ptq_onnx", "ptq_tflite"):
+            given = {"model": f"{network}.{format_}"}
+            self.add(given["model"], f"export_{format_}", {"model": network}, sections=("export", f"export_{format_}"))
+        own = self.recipe.settings_of(quantize)
+        known = {key: own[key] for key in ("calibration_samples",) if key in own}
+        step = f"{quantize}.{engine}"
+        self.add(step, stage, given, **known)
+        self.judge(f"{title} {format_}", step, control=control)
+        return step
+
+    def _engine(self, quantize: str) -> str:
+        engine = str(self.recipe.settings_of(quantize).get("engine")) if quantize else ""
+        return engine if engine in ENGINES else "edgepress"
 
     def scheme(self, occurrence: str, given: Mapping[str, str]) -> dict[str, str]:
         """Add the step that chooses how a network is quantised, where the recipe leaves it open; return it as an input."""
@@ -223,12 +279,13 @@ class _Drawing:
             self.add(f"alone.ptq_{format_}", f"ptq_{format_}", {"model": f"alone.{format_}"})
             self.judge(f"student alone, {format_} by PTQ", f"alone.ptq_{format_}", control=True)
 
-    def files(self, title: str, model: str) -> None:
-        """Add both files of a network, and what they answer."""
-        for format_ in FORMATS:
-            name = f"{model}.{format_}"
+    def files(self, title: str, model: str, *, control: bool = False) -> tuple[str, ...]:
+        """Add both files of a network, and what they answer; return their steps."""
+        names = tuple(f"{model}.{format_}" for format_ in FORMATS)
+        for name, format_ in zip(names, FORMATS, strict=True):
             self.add(name, f"export_{format_}", {"model": model}, sections=("export", f"export_{format_}"))
-            self.judge(f"{title} {format_}", name)
+            self.judge(f"{title} {format_}", name, control=control)
+        return names
 
     def judge(self, title: str, model: str, *, control: bool = False, teacher: str = "") -> None:
         """Add what a model answers on the test split, as a row of the report."""

@@ -17,6 +17,7 @@ def pour(target: Target) -> Mapping[str, Mapping[str, Any]]:
         "costs": {**_measurer(target), "channel_multiple": target.channel_multiple.value},
         "quantize": _rules(target),
         "export_onnx": _file(target.formats.onnx),
+        "ptq_neural": _file(target.formats.onnx),
         "export_tflite": _file(target.formats.tflite),
     }
 

@@ -24,6 +24,7 @@ from pipeline.stage import Context, Progress
 from pipeline.store import Record, Store
 from pipeline.task import LoadedTask
 
+NEURAL = ("neural-compressor", "neural-compressor-pt")
 Watch = Callable[[Step, Progress], None]
 
 
@@ -174,7 +175,8 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingExtraError(
-            f"{distribution} isn't installed, and a step of this recipe needs it; pip install 'edgepress[compress]'"
+            f"{distribution} isn't installed, and a step of this recipe needs it; "
+            f"pip install 'edgepress[{'neural-compressor' if distribution in NEURAL else 'compress'}]'"
         ) from error
 
 

@@ -23,7 +23,7 @@ FLAGS = {
     "explain": {"--target", "--set"},
     "fit": {
         *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials"),
-        *("--out", "--set", "--device", "--json"),
+        *("--out", "--set", "--device", "--workers", "--cluster", "--json"),
     },
     "inspect": {"--json"},
     "targets": {"--fits", "--json"},

@@ -67,6 +67,11 @@ def float_operators(graph: Graph) -> tuple[Node, ...]:
     return tuple(node for node in graph.nodes if _computes_in_float(graph, node))
 
 
+def operators_in_float(path: Path) -> tuple[Node, ...]:
+    """Return the operators of a file that its runtime computes in float."""
+    return float_operators(fused_graph(path) if path.suffix == ".onnx" else read_graph(path))
+
+
 def weights(graph: Graph) -> Iterator[tuple[Node, str, bool]]:
     """Yield (node, constant, quantised on load) for each operator's weights: the constant that they are stored as.
 

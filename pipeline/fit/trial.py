@@ -14,7 +14,7 @@ from devices import Measurement, Request, open_device
 from pipeline import run as engine
 from pipeline.api import Silent, Watcher, task_of, with_student
 from pipeline.bench import measure
-from pipeline.errors import ModelError, TrainingError
+from pipeline.errors import ExportError, ModelError, RefusedError, TrainingError
 from pipeline.fit.space import Settings, applied
 from pipeline.plan import Plan, Row, Step, plan
 from pipeline.pour import pour
@@ -97,7 +97,7 @@ class Maker:
         fitness, error = tuple[Fitness, ...](), ""
         try:
             fitness = tuple([self._on(target, recipe, seconds) for target in self.bench.targets])
-        except (TrainingError, ModelError) as failed:
+        except (TrainingError, ModelError, ExportError) as failed:
             error = str(failed)
         return Outcome(number, dict(settings), fitness, round(seconds[False], 1), round(seconds[True], 1), error)
 
@@ -140,7 +140,10 @@ class Maker:
         if spec is None:
             return ()
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        return measure([path], open_device(spec, target), Request(), Store(self.bench.store), made_at=made_at)[0]
+        try:
+            return measure([path], open_device(spec, target), Request(), Store(self.bench.store), made_at=made_at)[0]
+        except RefusedError:  # a format that the device doesn't run
+            return ()
 
 
 def make_anywhere(bench: Bench, number: int, settings: Settings) -> Outcome:

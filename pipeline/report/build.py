@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pipeline.checks.layers import Activation
 from pipeline.checks.lints import Promises
-from pipeline.fidelity import FileVerdict, Forms, Verdict, judge
+from pipeline.checks.operators import operators_in_float
+from pipeline.fidelity import Forms, Verdict, judge
 from pipeline.plan import Row
 from pipeline.report.gains import Measured, facts_of, gains
 from pipeline.report.intervals import interval, paired_drop
@@ -50,6 +51,7 @@ def build(
         sensitivity=_of_kind(made, "sensitivity"),
         cuts=tuple(_cuts(made)),
         choice=dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
+        quantised=_quantised(made),
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements
@@ -64,6 +66,15 @@ def _cuts(made: Made) -> Iterator[dict[str, Any]]:
         if done.step.stage.name == "prune" and "costs" in facts:
             told = {key: facts[key] for key in ("macs_before", "macs", "cost_before", "cost")}
             yield {"step": name, **told, **facts["costs"]}
+
+
+def _quantised(made: Made) -> dict[str, int]:
+    """Return the float operators of the recipe's files and of their baselines, by row; none where it has no baselines."""
+    rows = [row for row in made.plan.rows if row.model in (*made.plan.files, *made.plan.baselines)]
+    paths = {row.title: made.done[row.model].artifact for row in rows if made.plan.baselines}
+    return {
+        title: len(operators_in_float(artifact.file(f"model.{artifact.kind}"))) for title, artifact in paths.items()
+    }
 
 
 def _of_kind(made: Made, kind: str) -> dict[str, Any] | None:
@@ -103,11 +114,9 @@ def _gate(made: Made) -> Fidelity | None:
     program = next(row for row in made.plan.rows if row.model == made.plan.program)
     forms = Forms(
         program=made.done[program.answers].artifact,
-        onnx=made.done[rows["onnx"].answers].artifact,
-        tflite=made.done[rows["tflite"].answers].artifact,
-        onnx_file=made.done[rows["onnx"].model].artifact,
-        tflite_file=made.done[rows["tflite"].model].artifact,
-        promises=(_promises(made, rows["onnx"]), _promises(made, rows["tflite"])),
+        answers={kind: made.done[row.answers].artifact for kind, row in rows.items()},
+        files={kind: made.done[row.model].artifact for kind, row in rows.items()},
+        promises={kind: _promises(made, row) for kind, row in rows.items()},
         observe=lambda inputs: _observed(made, inputs),
     )
     return _fidelity(judge(forms, made.task, targets=made.targets))
@@ -122,8 +131,11 @@ def _observed(made: Made, inputs: Sequence[Tensor]) -> list[Activation]:
 
 
 def _promises(made: Made, row: Row) -> Promises:
-    """What a file was made to be: its export's settings, and which layers the quantiser left in float."""
-    settings = made.plan.step(row.model).config.model_dump()
+    """What a file was made to be: its export's settings, and which layers the quantiser left in float; of another tool's, that some of it is int8."""
+    step = made.plan.step(row.model)
+    if step.stage.name.startswith("ptq_"):
+        return Promises(int8="some")
+    settings = step.config.model_dump()
     program = made.done[made.plan.program].artifact
     static = program.kind == "quantized" and program.facts["scheme"] == "static_int8"
     return Promises(
@@ -141,18 +153,29 @@ def _fidelity(verdict: Verdict) -> Fidelity:
         scales_equal=verdict.scales_equal,
         first_divergence=verdict.first_divergence,
         program_score=verdict.program_score,
-        onnx=_file(verdict.onnx, verdict.torch_onnx.argmax_agreement),
-        tflite=_file(verdict.tflite, verdict.torch_tflite.argmax_agreement),
-        torch_onnx=Agreement(**asdict(verdict.torch_onnx)),
-        torch_tflite=Agreement(**asdict(verdict.torch_tflite)),
-        onnx_tflite=Agreement(**asdict(verdict.onnx_tflite)),
+        onnx=_file(verdict, "onnx"),
+        tflite=_file(verdict, "tflite"),
+        torch_onnx=_agreement(verdict, "torch", "onnx"),
+        torch_tflite=_agreement(verdict, "torch", "tflite"),
+        onnx_tflite=_agreement(verdict, "onnx", "tflite"),
     )
 
 
-def _file(verdict: FileVerdict, argmax_agreement: float | None) -> FileFidelity:
-    findings = tuple(f"{found.severity} {found.code}: {found.message}" for found in verdict.findings)
+def _agreement(verdict: Verdict, one: str, other: str) -> Agreement | None:
+    found = verdict.pairs.get((one, other))
+    return None if found is None else Agreement(**asdict(found))
+
+
+def _file(verdict: Verdict, kind: str) -> FileFidelity | None:
+    if kind not in verdict.files:
+        return None
+    file = verdict.files[kind]
+    findings = tuple(f"{found.severity} {found.code}: {found.message}" for found in file.findings)
     return FileFidelity(
-        score=verdict.score, float_ops=verdict.float_ops, argmax_agreement=argmax_agreement, findings=findings
+        score=file.score,
+        float_ops=file.float_ops,
+        argmax_agreement=verdict.pairs["torch", kind].argmax_agreement,
+        findings=findings,
     )
 
 

@@ -68,18 +68,21 @@ class FileFidelity(Part):
 
 
 class Fidelity(Part):
-    """The gate: `passed` holds when both files score and decide as the frozen program does and keep their lint's promises."""
+    """The gate: `passed` holds when the files score and decide as the frozen program does and keep their lint's promises.
+
+    What belongs to a format that the recipe didn't make is None.
+    """
 
     passed: bool
     why_failed: tuple[str, ...]
     scales_equal: bool | None
     first_divergence: str | None
     program_score: float
-    onnx: FileFidelity
-    tflite: FileFidelity
-    torch_onnx: Agreement
-    torch_tflite: Agreement
-    onnx_tflite: Agreement
+    onnx: FileFidelity | None
+    tflite: FileFidelity | None
+    torch_onnx: Agreement | None
+    torch_tflite: Agreement | None
+    onnx_tflite: Agreement | None
 
 
 class MeasurementFacts(Part):
@@ -151,7 +154,10 @@ class Verdict(Part):
 
 
 class Report(Part):
-    """What a run made for one target, proved and measured."""
+    """What a run made for one target, proved and measured.
+
+    `quantised` are the operators in float of the same network's files, quantised here and in the ways that the recipe's `baselines` name.
+    """
 
     schema_version: Literal[1] = 1
     recipe: str
@@ -173,6 +179,7 @@ class Report(Part):
     choice: dict[str, Any] | None = None
     sensitivity: dict[str, Any] | None = None
     cuts: tuple[dict[str, Any], ...] = ()
+    quantised: dict[str, int] = {}
 
     @property
     def passed(self) -> bool:

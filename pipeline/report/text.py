@@ -38,6 +38,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _sensitivity(report),
         _scheme(report),
         *_fidelity(report),
+        _quantised(report),
         _latency(report),
         _verdicts(report),
     )
@@ -139,6 +140,17 @@ def _choice(report: Report) -> Sheet:
     return Sheet("the student, chosen", columns, rows, (found["why"],))
 
 
+def _quantised(report: Report) -> Sheet:
+    """The same network as this recipe quantises it, and as its baselines do."""
+    rows = {row.stage: row for row in (*report.rows, *report.controls)}
+    cells = tuple(
+        (name, _interval(rows[name].score), _size(rows[name].size_bytes), f"{count}")
+        for name, count in report.quantised.items()
+    )
+    columns = ("file", f"{report.metric.name} [95 %]", "size", "operators in float")
+    return Sheet("one network, quantised in several ways", columns, cells)
+
+
 def _cuts(report: Report) -> Sheet:
     """What each step that pruned by cost made cheaper: as its table of costs foretells, beside the MACs."""
     columns = ("step", "cost", "before", "after", "speed-up", "speed-up of MACs", "ratio", "label")
@@ -223,9 +235,15 @@ def _latency_ratio(each: LatencyRatio) -> str:
 
 
 def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:
-    score = f"{row.score.value:.4f} [{row.score.low:.4f}, {row.score.high:.4f}]"
     made = "cached" if row.cached else f"{row.seconds:.1f} s"
-    return (prefix + row.stage, score, _count(row.parameters), _count(row.macs), _size(row.size_bytes), made)
+    return (
+        prefix + row.stage,
+        _interval(row.score),
+        _count(row.parameters),
+        _count(row.macs),
+        _size(row.size_bytes),
+        made,
+    )
 
 
 def _fidelity(report: Report) -> Iterable[Sheet]:
@@ -233,13 +251,9 @@ def _fidelity(report: Report) -> Iterable[Sheet]:
     if gate is None:
         return
     columns = ("pair", "equal", "within 1 LSB", "within 2 LSB", "largest", "arg-max equal")
-    pairs = (("torch, ONNX", gate.torch_onnx), ("torch, TFLite", gate.torch_tflite), ("ONNX, TFLite", gate.onnx_tflite))
-    yield Sheet(
-        _gate_title(gate),
-        columns,
-        tuple(_agreement(name, pair) for name, pair in pairs),
-        tuple(_gate_notes(gate, report)),
-    )
+    pairs = {"torch, ONNX": gate.torch_onnx, "torch, TFLite": gate.torch_tflite, "ONNX, TFLite": gate.onnx_tflite}
+    rows = tuple(_agreement(name, pair) for name, pair in pairs.items() if pair is not None)
+    yield Sheet(_gate_title(gate), columns, rows, tuple(_gate_notes(gate, report)))
 
 
 def _gate_title(gate: Fidelity) -> str:
@@ -247,17 +261,16 @@ def _gate_title(gate: Fidelity) -> str:
 
 
 def _gate_notes(gate: Fidelity, report: Report) -> Iterable[str]:
-    yield (
-        f"{report.metric.name}: program {gate.program_score:.4f}, ONNX {gate.onnx.score:.4f}, TFLite {gate.tflite.score:.4f}; "
-        f"float ops: ONNX {gate.onnx.float_ops}, TFLite {gate.tflite.float_ops}"
-    )
+    files = {name: file for name, file in (("ONNX", gate.onnx), ("TFLite", gate.tflite)) if file is not None}
+    scores = ", ".join(f"{name} {file.score:.4f}" for name, file in files.items())
+    float_ops = ", ".join(f"{name} {file.float_ops}" for name, file in files.items())
+    yield f"{report.metric.name}: program {gate.program_score:.4f}, {scores}; float ops: {float_ops}"
     if gate.scales_equal is not None:
         yield f"scales: {'all equal in both files' if gate.scales_equal else 'NOT equal'}"
     yield from gate.why_failed
     if gate.first_divergence:
         yield f"first layer that differs: {gate.first_divergence}"
-    yield from (f"ONNX: {finding}" for finding in gate.onnx.findings)
-    yield from (f"TFLite: {finding}" for finding in gate.tflite.findings)
+    yield from (f"{name}: {finding}" for name, file in files.items() for finding in file.findings)
 
 
 def _agreement(name: str, pair: Agreement) -> tuple[str, ...]:
@@ -306,6 +319,10 @@ def _verdicts(report: Report) -> Sheet:
 
 def _pipes(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+
+
+def _interval(value: Interval) -> str:
+    return f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]"
 
 
 def _signed(value: Interval) -> str:

@@ -8,9 +8,10 @@ own writers convert a float network. "auto" takes what the step `scheme` found t
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.architecture import load_network, macs_of, parameters_of, save_network
 from pipeline.artifact import Artifact, Facts
@@ -23,13 +24,28 @@ from pipeline.reproducible import conditions
 from pipeline.stage import Context, Progress, Stage
 from pipeline.training import TrainingConfig, train
 
+Engine = Literal["edgepress", "onnxruntime", "ai-edge-quantizer", "neural-compressor"]
+ENGINES: Mapping[str, tuple[str, str]] = {
+    "onnxruntime": ("onnx", "ptq_onnx"),
+    "ai-edge-quantizer": ("tflite", "ptq_tflite"),
+    "neural-compressor": ("onnx", "ptq_neural"),
+}
+"""Other tools that quantise from data alone: the format that each gives, and the stage that asks it."""
+Baseline = Literal["calibration", "onnxruntime", "ai-edge-quantizer", "neural-compressor"]
+
 
 class QuantizeConfig(TrainingConfig, SupervisionConfig):
     """`calibration_samples` of the training split set the first ranges; `frozen_share` is the last part of the steps.
 
     `exceptions` = "auto" leaves the fewest layers in float with which int8 loses no more than `exceptions_max_drop` of the float score
-    before it trains; see the stage `sensitivity`.
+    before it trains; see the stage `sensitivity`. `engine` names another tool, which quantises in the one format that it has, from data alone
+    (`epochs` = 0); `baselines` are quantised beside, as controls: by such tools, and by our own calibration without training. Both are read by `plan`.
     """
+
+    not_in_key: ClassVar[frozenset[str]] = TrainingConfig.not_in_key | {"engine", "baselines"}
+
+    engine: Engine = "edgepress"
+    baselines: tuple[Baseline, ...] = ()
 
     scheme: Literal["auto"] | Scheme = "auto"
     epochs: int = Field(default=6, ge=0)
@@ -42,6 +58,13 @@ class QuantizeConfig(TrainingConfig, SupervisionConfig):
     ranges: Method = "moving"
     calibration_samples: int = Field(default=512, ge=1)
     frozen_share: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("engine")
+    @classmethod
+    def _others_train_nothing(cls, engine: Engine, others: ValidationInfo) -> Engine:
+        if engine != "edgepress" and others.data.get("epochs"):
+            raise PydanticCustomError("engine", "it quantises from data alone: set epochs = 0 beside it")
+        return engine
 
 
 def run(inputs: Mapping[str, Artifact], config: QuantizeConfig, context: Context) -> Facts:

@@ -214,3 +214,49 @@ def test_a_scheme_that_the_recipe_leaves_open_is_found_before_the_network_is_qua
     assert drawn.step("quantize").inputs["scheme"] == "quantize.scheme"
     assert names.index("quantize.scheme") < names.index("quantize")
     assert drawn.step("quantize.scheme").config.model_dump()["rules"]["float_layers"] == ("head",)
+
+
+@pytest.mark.parametrize(
+    ("engine", "file", "source"),
+    [
+        ("onnxruntime", "quantize.onnxruntime", {"model": "prune.onnx"}),
+        ("ai-edge-quantizer", "quantize.ai-edge-quantizer", {"model": "prune.tflite"}),
+        ("neural-compressor", "quantize.neural-compressor", {"network": "prune"}),
+    ],
+)
+def test_another_engine_quantises_the_float_network_in_the_format_that_it_has(
+    engine: str, file: str, source: dict[str, str]
+) -> None:
+    drawn = planned(ORDERS[0], quantize={"engine": engine, "epochs": 0, "calibration_samples": 40})
+
+    assert (drawn.program, drawn.files) == ("prune", (file,))
+    assert "quantize" not in names(drawn)
+    assert drawn.step(file).inputs == source
+    assert drawn.step(file).config.model_dump()["calibration_samples"] == 40
+    assert [row.title for row in drawn.rows if row.model == file] == [f"int8 {drawn.step(file).stage.gives}"]
+
+
+def test_baselines_stand_beside_as_controls() -> None:
+    every = ["calibration", "onnxruntime", "ai-edge-quantizer", "neural-compressor"]
+    drawn = planned(ORDERS[0], quantize={"baselines": every})
+
+    assert drawn.files == ("quantize.onnx", "quantize.tflite")
+    assert drawn.baselines == (
+        "calibration.onnx",
+        "calibration.tflite",
+        "quantize.onnxruntime",
+        "quantize.ai-edge-quantizer",
+        "quantize.neural-compressor",
+    )
+    assert drawn.step("calibration").config.model_dump()["epochs"] == 0
+    assert drawn.step("calibration").inputs == {"network": "prune", "scheme": "quantize.scheme"}
+    assert all(row.control for row in drawn.rows if row.model in drawn.baselines)
+    assert not planned(ORDERS[0], quantize={"baselines": every}, controls=False).baselines
+
+
+def test_another_engine_that_should_train_is_refused() -> None:
+    said = refusal(ORDERS[0], quantize={"engine": "onnxruntime"})
+
+    assert "[quantize]: key 'engine': it quantises from data alone: set epochs = 0 beside it" in said
+    assert "unknown" not in said
+    assert "did you mean" not in refusal(ORDERS[0], quantize={"engine": "tvm", "epochs": 0})

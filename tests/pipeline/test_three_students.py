@@ -45,12 +45,18 @@ def test_torch_onnx_and_tflite_are_one_model(student: str, tmp_path: Path, monke
     assert gate is not None
     assert gate.program_score > 0.9, "the student never learned: its outputs mean nothing"
     assert (gate.passed, gate.scales_equal) == (True, True)
-    assert (gate.onnx.float_ops, gate.tflite.float_ops) == (0, 0)
+    onnx, tflite = gate.onnx, gate.tflite
+    assert onnx is not None
+    assert tflite is not None
+    assert (onnx.float_ops, tflite.float_ops) == (0, 0)
+    assert gate.onnx_tflite is not None
     assert gate.onnx_tflite.equal >= 0.999
-    assert min(gate.torch_onnx.within_1_lsb, gate.torch_tflite.within_1_lsb) >= WITHIN_1_LSB[student]
-    assert min(gate.torch_onnx.within_2_lsb, gate.torch_tflite.within_2_lsb) >= 0.999
-    assert min(gate.onnx.argmax_agreement or 0, gate.tflite.argmax_agreement or 0) >= 0.998
-    assert max(abs(gate.onnx.score - gate.program_score), abs(gate.tflite.score - gate.program_score)) <= 0.001
+    for pair in (gate.torch_onnx, gate.torch_tflite):
+        assert pair is not None
+        assert pair.within_1_lsb >= WITHIN_1_LSB[student]
+        assert pair.within_2_lsb >= 0.999
+    assert min(onnx.argmax_agreement or 0, tflite.argmax_agreement or 0) >= 0.998
+    assert max(abs(onnx.score - gate.program_score), abs(tflite.score - gate.program_score)) <= 0.001
     check_on_haswell(tmp_path / "out" / "raspberry-pi-4", tmp_path / "inputs.npy")
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.artifact import Artifact
 from pipeline.checks.answers import open_file
+from pipeline.checks.graph import read_graph
+from pipeline.errors import ExportError
 from pipeline.networks.transformer import text_encoder
-from pipeline.stages import distill, export_onnx, export_tflite, ptq_onnx, ptq_tflite
+from pipeline.stages import distill, export_onnx, export_tflite, ptq_neural, ptq_onnx, ptq_tflite
 from pipeline.task import LoadedTask, Metric, Splits
 from pipeline.task_file import wrap_task
 from tests.small_stages import make
@@ -39,6 +41,42 @@ def _split(seed: int, count: int) -> list[Any]:
     masks = (np.arange(LENGTH) < random.integers(2, LENGTH + 1, (count, 1))).astype(np.int64)
     ids = random.integers(1, 20, (count, LENGTH)) * masks
     return [((row, mask), int(3 in row)) for row, mask in zip(ids, masks, strict=True)]
+
+
+def test_neural_compressor_keeps_the_score_and_writes_a_file_of_our_form(tmp_path: Path) -> None:
+    task: LoadedTask = wrap_task(Pairs())
+    network = make(distill.STAGE, task, tmp_path / "network", {}, epochs=3, batch_size=8)
+    float_file = make(export_onnx.STAGE, task, tmp_path / "float", {"model": network})
+    int8_file = make(ptq_neural.STAGE, task, tmp_path / "int8", {"network": network}, calibration_samples=20)
+    inputs = [np.stack([sample[0][part] for sample in _split(3, 30)]) for part in (0, 1)]
+    (wanted,), (found,) = (
+        open_file(artifact.file("model.onnx")).answer(inputs) for artifact in (float_file, int8_file)
+    )
+
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.8
+    assert not np.array_equal(found, wanted)
+    graph = read_graph(int8_file.file("model.onnx"))
+    assert [port.name for port in open_file(graph.path).inputs] == [
+        port.name for port in open_file(float_file.file("model.onnx")).inputs
+    ]
+    assert any(tensor.dtype == "int8" and tensor.constant for tensor in graph.tensors.values())
+
+
+def test_what_neural_compressor_can_t_trace_is_one_line(tmp_path: Path) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(LENGTH, 2)
+
+        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+            logits: Tensor = self.layer((ids * mask).float())
+            return logits if float(logits.sum()) > 0 else -logits
+
+    task = wrap_task(type("Unsteady", (Pairs,), {"student": lambda _self: Branching()})())
+    network = make(distill.STAGE, task, tmp_path / "network", {}, epochs=0)
+
+    with pytest.raises(ExportError, match=r"neural-compressor can't quantise this network: .*; take another engine"):
+        make(ptq_neural.STAGE, task, tmp_path / "int8", {"network": network})
 
 
 @pytest.mark.parametrize(
