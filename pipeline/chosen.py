@@ -25,4 +25,4 @@ def with_chosen(task: LoadedTask, choice: Mapping[str, Any]) -> LoadedTask:
     """Return the task with the student that a choice's facts name."""
     rung = Rung(choice["family"], choice["width"], choice["depth"])
     known = {part: found for part, found in task.cache.items() if part not in ("student", "rehearsed")}
-    return replace(task, raw=Chosen(task.raw, rung, Sizes(**choice["sizes"])), cache=known)
+    return replace(task, raw=Chosen(task.raw, rung, Sizes(**choice["sizes"])), cache=known, choice=dict(choice))

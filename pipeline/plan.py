@@ -21,9 +21,12 @@ from pipeline.stages.prune import quantity_of
 from pipeline.stages.quantize import ENGINES
 from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher, speakers
+from pipeline.training import TrainingConfig
 
 FORMATS = ("onnx", "tflite")
 VIEWS_OF_TAUGHT = 4
+EVERY_TRAINING = "train"
+"""The section that sets all trainings at once."""
 CALIBRATES = ("network", "scheme", "sensitivity")
 """Inputs of quantize that it needs without training."""
 
@@ -80,6 +83,7 @@ def plan(
 ) -> Plan:
     """Return the steps of a recipe; `poured` holds, by stage, what the target gives to its settings."""
     drawing = _Drawing(recipe=recipe, task=task, stages=stages, poured=poured)
+    drawing.check_training()
     teachers = drawing.teachers()
     drawing.audit(teachers)
     program = drawing.chain(teachers)
@@ -117,6 +121,15 @@ class _Drawing:
     epochs: int = 0
     exported: tuple[str, ...] = ()
     compared: list[str] = field(default_factory=list)
+
+    def check_training(self) -> None:
+        """Refuse in [train] what not every training has."""
+        settings = self.recipe.sections.get(EVERY_TRAINING, {})
+        try:
+            TrainingConfig.model_validate_json(json.dumps(settings, default=str))
+        except ValidationError as error:
+            cause = root_cause(error, TrainingConfig.model_fields)
+            raise RecipeError(f"recipe {self.recipe.name!r}, [{EVERY_TRAINING}]: {cause}") from error
 
     def teachers(self) -> tuple[str, ...]:
         """Add the steps that make the teachers; return the names of those that may supervise."""
@@ -305,6 +318,8 @@ class _Drawing:
     ) -> None:
         """Add one step, with the settings of the target, then of its sections, then those given here."""
         merged = dict(self.poured.get(stage, {}))
+        if sections and issubclass(self.stages[stage].config, TrainingConfig):
+            merged.update(self.recipe.sections.get(EVERY_TRAINING, {}))
         for section in dict.fromkeys(sections):
             merged.update(self.recipe.sections.get(section, {}))
         config = self._config(stage, {**merged, **settings}, sections)

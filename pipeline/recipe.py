@@ -26,8 +26,8 @@ PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "c
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")
-SECTIONS = (*EXPORTS, "audit", "outputs")
-"""Sections of stages that a plan adds by itself."""
+SECTIONS = (*EXPORTS, "audit", "outputs", "train")
+"""Sections of stages that a plan adds by itself, and [train], which sets all trainings at once."""
 MAX_RECIPE_BYTES, MAX_LINE_BYTES = 2**16, 2**12
 """A recipe is a page; the time that tomllib takes grows with the square of a line's length."""
 
@@ -88,8 +88,9 @@ class Recipe(BaseModel):
         return tuple(_occurrence(self.stages, index) for index in range(len(self.stages)))
 
     def settings_of(self, occurrence: str) -> dict[str, Any]:
-        """Return what the recipe says of a stage, where it stands for the nth time: its [stage] under its own [stage-n]."""
-        return {**self.sections.get(occurrence.partition("-")[0], {}), **self.sections.get(occurrence, {})}
+        """Return what the recipe says of a stage, where it stands for the nth time: [train] under its [stage] under its own [stage-n]."""
+        sections = ("train", occurrence.partition("-")[0], occurrence)
+        return {key: value for section in sections for key, value in self.sections.get(section, {}).items()}
 
 
 def read_recipe(path: Path, *, settings: Sequence[str] = (), stages: Sequence[str]) -> Recipe:
@@ -153,8 +154,7 @@ def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
         *recipe.occurrences,
         "teach",
         *(EXPORTS if "export" in recipe.stages else ()),
-        "audit",
-        "outputs",
+        *SECTIONS[len(EXPORTS) :],
     }
     for name in recipe.sections:
         if name not in meant:

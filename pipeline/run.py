@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from pipeline.artifact import Artifact, canonical_json
+from pipeline.apart import run_on_several
+from pipeline.artifact import Artifact, Facts, canonical_json
 from pipeline.errors import MissingExtraError, StoreError
 from pipeline.fingerprint import text_fingerprint
 from pipeline.plan import Plan, Step
@@ -135,10 +136,19 @@ def _compute(
     start = time.perf_counter()
     with store.draft() as out, store.scratch(key) as scratch:
         context = Context(task=task, seed=seed, out=out, scratch=scratch, progress=lambda done: watch(step, done))
-        facts = {**step.stage.run(inputs, step.config, context), **_constructed_by(step, task)}
+        facts = {**_run(step, inputs, context), **_constructed_by(step, task)}
         seconds = time.perf_counter() - start
         record = {"key": key, "parts": parts, "seconds": round(seconds, 3), "circumstances": _circumstances(step)}
         return store.commit(out, step.stage.gives, facts, record)
+
+
+def _run(step: Step, inputs: Mapping[str, Artifact], context: Context) -> Facts:
+    """Run a stage here, or where it trains on several processes, apart."""
+    config = step.config
+    devices: int = getattr(config, "devices", 1) if getattr(config, "epochs", 0) else 1
+    if devices == 1:
+        return step.stage.run(inputs, config, context)
+    return run_on_several(step.stage, inputs, config, context, devices=devices)
 
 
 def _constructed_by(step: Step, task: LoadedTask) -> dict[str, str]:

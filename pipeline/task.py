@@ -92,12 +92,17 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """A user's task, made whole and checked. `raw` is the user's object, `root` the folder that its source lies in."""
+    """A user's task, made whole and checked. `raw` is the user's object, `root` the folder that its source lies in.
+
+    Another process loads it by `origin`, reference and folder, and the facts of a chosen student; an object that was given has no origin.
+    """
 
     raw: Any
     root: Path
     seed: int = 0
     cache: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    origin: tuple[str, Path] | None = field(default=None, compare=False)
+    choice: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -26,7 +27,7 @@ def load_task(reference: str, *, relative_to: Path, seed: int = 0) -> LoadedTask
         raise TaskError(f"{where} has no {attribute!r}{did_you_mean(attribute, public)}; name the task in it")
     raw = getattr(module, attribute)
     made = _called(raw, reference, root) if isinstance(raw, type | FunctionType) else raw
-    return _checked(made, reference, root=root, seed=seed)
+    return replace(_checked(made, reference, root=root, seed=seed), origin=(reference, relative_to.absolute()))
 
 
 def wrap_task(raw: Any, *, seed: int = 0) -> LoadedTask:

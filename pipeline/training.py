@@ -35,6 +35,7 @@ from pipeline.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.errors import TrainingError
 from pipeline.fingerprint import text_fingerprint
 from pipeline.layout import lay_out, takes_channels_last
+from pipeline.ranks import agreed, average, average_gradients, open_fabric, share, take_over
 from pipeline.reproducible import conditions, determinism_explained, interrupts_between_steps
 from pipeline.stage import Progress, ReportProgress, StageConfig
 from pipeline.task import LoadedTask, as_arguments
@@ -56,7 +57,8 @@ class TrainingConfig(StageConfig):
     """The settings that every stage that trains shares.
 
     `views` is how many versions of each sample augmentation makes (0: a new one each epoch); `patience` the epochs without
-    progress after which training stops (0: never); `clip_norm` the largest norm of the gradient (0: unlimited).
+    progress after which training stops (0: never); `clip_norm` the largest norm of the gradient (0: unlimited); `devices` how many
+    processes share each batch (`pipeline.ranks`).
     """
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"threads", "checkpoint_steps"})
@@ -73,6 +75,7 @@ class TrainingConfig(StageConfig):
     views: int = Field(default=4, ge=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["cpu", "cuda", "mps"] = "cpu"
+    devices: int = Field(default=1, ge=1, le=64)
     deterministic: bool = True
     threads: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=100, ge=1)
@@ -126,7 +129,7 @@ def train(
         )
         loop.resume(scratch / CHECKPOINT)
         if loop.best is None:
-            loop.keep(judge(module), epoch=0)
+            loop.keep(_judged(loop, judge, scratch / CHECKPOINT), epoch=0)
         while not loop.is_over():
             _steps(loop, scratch / CHECKPOINT, progress=progress, on_step=on_step)
             loop.close_epoch(_judged(loop, judge, scratch / CHECKPOINT))
@@ -152,7 +155,7 @@ def _steps(loop: "_Loop", checkpoint: Path, *, progress: ReportProgress, on_step
 def _judged(loop: "_Loop", judge: Evaluate, checkpoint: Path) -> Evaluation:
     """Judge an epoch; judging changes nothing, so Ctrl-C meets a whole state here."""
     try:
-        return judge(loop.module)
+        return agreed(judge(loop.module) if loop.fabric.is_global_zero else None, loop.fabric)
     except KeyboardInterrupt:
         loop.save(checkpoint)
         raise
@@ -202,7 +205,8 @@ class _Loop:
     def __post_init__(self) -> None:
         self.steps_an_epoch = steps_an_epoch(self.task, self.config.batch_size)
         self.total = self.config.epochs * self.steps_an_epoch
-        self.fabric = _fabric(self.config)
+        config = self.config
+        self.fabric = open_fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
         self.module.to(self.fabric.device)
         if takes_channels_last(self.module, on_device(self.task.example(), self.fabric.device)):
             lay_out(self.module, torch.channels_last)
@@ -236,6 +240,7 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.fabric.device
+        batch = share(batch, self.fabric)
         inputs, targets = (on_device(part, device) for part in (batch.inputs, batch.targets))
         batch = replace(batch, inputs=inputs, targets=targets, way=way_done(self.step, self.total, span=self.span))
         with determinism_explained(self.stage):
@@ -244,6 +249,7 @@ class _Loop:
                 loss = self.loss_of_batch(outputs, batch)
             value = self._checked(float(loss.detach()), rate)
             self.fabric.backward(loss)
+            average_gradients(self.extra, self.fabric)
         if self.config.clip_norm:
             self.fabric.clip_gradients(
                 self.forward, self.stepper, max_norm=self.config.clip_norm, error_if_nonfinite=False
@@ -255,7 +261,7 @@ class _Loop:
 
     def close_epoch(self, evaluation: Evaluation) -> None:
         """Note an epoch's loss and score, and keep its weights if they are the best so far."""
-        loss = self.loss_sum / self.steps_an_epoch
+        loss = average(self.loss_sum, self.fabric) / self.steps_an_epoch
         rate = learning_rate(self.step - 1, self.total, self.config, span=self.span)
         first = abs(self.history[0]["loss"]) if self.history else abs(loss)
         if loss > DIVERGED * max(1.0, first):
@@ -289,6 +295,7 @@ class _Loop:
 
     def finish(self) -> None:
         """Give the network its best weights."""
+        take_over((*self.best_weights.values(), *_tensors(self.extra).values()), self.fabric)
         self.module.load_state_dict(self.best_weights, strict=False)
         lay_out(self.module, torch.contiguous_format)
         self.module.eval()
@@ -300,7 +307,8 @@ class _Loop:
 
     def save(self, path: Path) -> None:
         """Write all that `resume` needs."""
-        assert self.best is not None
+        if self.best is None or not self.fabric.is_global_zero:
+            return
         tensors = {f"module/{name}": value for name, value in _tensors(self.module).items()}
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
         tensors |= {f"extra/{name}": value for name, value in _tensors(self.extra).items()}
@@ -359,19 +367,6 @@ class _Loop:
             f"{self.stage}: {what} in epoch {self.epoch + 1} at step {self.step + 1} of {self.total}, learning rate {rate:.2g}; "
             "try a tenth of learning_rate or a smaller clip_norm, and look for zeros under a log or a division in the loss"
         )
-
-
-def _fabric(config: TrainingConfig) -> Any:
-    from lightning_fabric import Fabric  # noqa: PLC0415  # takes seconds; a cached run doesn't pay
-    from lightning_fabric.utilities.exceptions import MisconfigurationException  # noqa: PLC0415  # as above
-
-    try:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"accelerator {config.accelerator!r} with precision {config.precision!r} can't be used here: "
-            f"{' '.join(str(error).split())[:200]}; set accelerator = 'cpu', precision = '32-true'"
-        ) from error
 
 
 def _trained(*modules: nn.Module | None) -> list[nn.Parameter]:
