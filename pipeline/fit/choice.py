@@ -42,7 +42,7 @@ def relative_cost(outcome: Outcome, first: Outcome) -> float:
 def best(outcomes: Sequence[Outcome], budget: Budget) -> Outcome | None:
     """Return the cheapest trial that keeps the budget; of equally cheap ones that which loses least."""
     kept = [outcome for outcome in outcomes if keeps(outcome, budget)]
-    return min(kept, key=lambda each: (relative_cost(each, outcomes[0]), _drop(each), each.number)) if kept else None
+    return min(kept, key=lambda each: (relative_cost(each, outcomes[0]), *_drops(each), each.number)) if kept else None
 
 
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -130,3 +130,8 @@ def _worst(outcome: Outcome, budget: Budget) -> tuple[str, float]:
 
 def _drop(outcome: Outcome) -> float:
     return max(each.drop for each in outcome.fitness)
+
+
+def _drops(outcome: Outcome) -> tuple[float, float]:
+    """Return the largest drop, and the upper end of the least certain one."""
+    return _drop(outcome), max(each.drop_high for each in outcome.fitness)

@@ -129,12 +129,19 @@ def draw(found: Found, path: Path) -> None:
 def _panel(axes: Any, found: Found, number: int) -> None:
     made = [outcome for outcome in found.outcomes if outcome.fitness]
     best_ones = sorted(front(found.outcomes), key=lambda each: each.fitness[number].cost)
-    axes.scatter(*_points(made, number), color="#8a8f98", label="trials", zorder=2)
-    axes.scatter(*_points(best_ones, number), color="#1f6fb2", label="Pareto front", zorder=3)
+    axes.scatter(*_points(made, number), color="#8a8f98", label="trials, by number", zorder=2)
+    shared = "Pareto front" if len(found.recipe.targets) == 1 else "Pareto front of all targets"
+    axes.scatter(*_points(best_ones, number), color="#1f6fb2", label=shared, zorder=3)
+    for place in dict.fromkeys(zip(*_points(made, number), strict=True)):
+        there = [
+            each.number for each, *other in zip(made, *_points(made, number), strict=True) if tuple(other) == place
+        ]
+        text = ", ".join(map(str, there))
+        axes.annotate(text, place, xytext=(5, 5), textcoords="offset points", fontsize=8, color="#444")
     if found.chosen is not None:
         axes.scatter(*_points([found.chosen], number), marker="*", s=220, color="#c0392b", label="chosen", zorder=4)
-    if found.recipe.budget.max_drop is not None:
-        axes.axhline(found.recipe.budget.max_drop, color="#444", linestyle="--", linewidth=1, label="max_drop")
+    if (limit := found.recipe.budget.max_drop) is not None:
+        axes.axhline(limit, color="#444", linestyle="--", linewidth=1, label=f"max_drop = {limit:g}")
     first = made[0].fitness[number]
     axes.set_xlabel(f"{first.quantity}, {first.unit} ({first.label})" if first.quantity != first.unit else first.unit)
     axes.set_ylabel("validation score lost, upper end of 95 %")

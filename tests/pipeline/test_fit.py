@@ -68,6 +68,12 @@ def test_the_cheapest_trial_that_keeps_every_line_is_chosen() -> None:
     assert "0.500 ms (estimated)" in why(chosen, TRIALS)
 
 
+def test_of_equal_trials_the_more_certain_one_is_chosen() -> None:
+    sure = Outcome(7, {}, (fitness(0.02, 500, drop_high=0.025),), 1.0, 0.0)
+
+    assert best([*TRIALS, sure], Budget(max_drop=0.05)) is sure
+
+
 def test_a_line_is_kept_by_the_upper_end_of_what_is_known() -> None:
     assert not keeps(outcome(0, 0.045, 100), Budget(max_drop=0.05))
     assert keeps(outcome(0, 0.045, 100), Budget(max_drop=0.06))
