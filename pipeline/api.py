@@ -14,6 +14,7 @@ from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
 from pipeline.deliver import deliver
 from pipeline.errors import RecipeError, TeacherError
+from pipeline.ledger import metered
 from pipeline.measure import measure
 from pipeline.places import EVERY, place_of, read_places
 from pipeline.plan import Plan, Step, choice_plan, plan
@@ -107,14 +108,15 @@ def press(
             open_device(spec, target)  # one that isn't set up says so before hours are spent
     for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
-        own, planned, done = with_student(recipe, task, target, steps, store=store, watcher=watcher)
-        for step in engine.run(
-            planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
-        ):
-            watcher.done(step)
-            done[step.step.name] = step
-            _heed(step, watcher)
-        made = Made(recipe=recipe, plan=planned, task=own, done=done)
+        with metered(recipe.ledger, processes=recipe.processes) as spent:
+            own, planned, done = with_student(recipe, task, target, steps, store=store, watcher=watcher)
+            for step in engine.run(
+                planned, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
+            ):
+                watcher.done(step)
+                done[step.step.name] = step
+                _heed(step, watcher)
+        made = Made(recipe=recipe, plan=planned, task=own, done=done, target=target, spent=spent)
         device = where[target.name]
         measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
         made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")

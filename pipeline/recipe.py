@@ -5,7 +5,7 @@
     seed = 0                                     targets = ["raspberry-pi-4"]
 
 A section `[prune]` sets the stage of that name wherever it stands; `[prune-2]` its second occurrence alone. `[budget]`
-lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies; `[fit]` says what `edgepress fit` may turn. What a section
+lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies; `[fit]` says what `edgepress fit` may turn, `[ledger]` that energy is accounted for. What a section
 leaves out comes from the target or is the stage's default.
 """
 
@@ -44,6 +44,16 @@ class Budget(BaseModel):
     size_kib: float | None = Field(default=None, gt=0)
 
 
+class LedgerSettings(BaseModel):
+    """Where the grid is whose power is used (`country`, ISO 3166, three letters), and what an hour of this machine costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    country: str = Field(pattern=r"^[A-Z]{3}$")
+    price_per_hour: float = Field(default=0, ge=0)
+    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+
+
 class Search(BaseModel):
     """How `edgepress fit` searches, and what it may turn.
 
@@ -75,6 +85,7 @@ class Recipe(BaseModel):
     stages: tuple[str, ...] = Field(default=DEFAULT_STAGES, min_length=1)
     budget: Budget = Budget()
     fit: Search = Search()
+    ledger: LedgerSettings | None = None
     devices: dict[str, str] = {}
     student: Literal["task", "auto"] = "task"
     controls: bool = True
@@ -86,6 +97,11 @@ class Recipe(BaseModel):
     def occurrences(self) -> tuple[str, ...]:
         """The stage list with repeated names told apart: ("prune", "prune-2")."""
         return tuple(_occurrence(self.stages, index) for index in range(len(self.stages)))
+
+    @property
+    def processes(self) -> int:
+        """On how many processes it trains at most."""
+        return max((int(section.get("devices", 1)) for section in self.sections.values()), default=1)
 
     def settings_of(self, occurrence: str) -> dict[str, Any]:
         """Return what the recipe says of a stage, where it stands for the nth time: [train] under its [stage] under its own [stage-n]."""
@@ -116,7 +132,7 @@ def recipe_from(data: Mapping[str, Any], *, folder: Path, where: str, stages: Se
         cause = root_cause(
             error,
             {*keys, *usable},
-            inside={"budget": Budget.model_fields, "fit": Search.model_fields},
+            inside={"budget": Budget.model_fields, "fit": Search.model_fields, "ledger": LedgerSettings.model_fields},
             hidden=("sections",),
         )
         raise RecipeError(f"{where}: {cause}") from error

@@ -6,6 +6,7 @@ that matter. Thread count and processor are recorded beside the result, not in i
 """
 
 import importlib.metadata
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -133,13 +134,19 @@ def _compute(
 ) -> Artifact:
     task.rehearse()
     key = key_of(parts)
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _cpu_seconds()
     with store.draft() as out, store.scratch(key) as scratch:
         context = Context(task=task, seed=seed, out=out, scratch=scratch, progress=lambda done: watch(step, done))
         facts = {**_run(step, inputs, context), **_constructed_by(step, task)}
         seconds = time.perf_counter() - start
-        record = {"key": key, "parts": parts, "seconds": round(seconds, 3), "circumstances": _circumstances(step)}
+        circumstances = {**_circumstances(step), "cpu_seconds": round(_cpu_seconds() - used, 3)}
+        record = {"key": key, "parts": parts, "seconds": round(seconds, 3), "circumstances": circumstances}
         return store.commit(out, step.stage.gives, facts, record)
+
+
+def _cpu_seconds() -> float:
+    """Return what this process has used of the processor, with the children that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _run(step: Step, inputs: Mapping[str, Artifact], context: Context) -> Facts:

@@ -26,6 +26,8 @@ def facts(target: Target) -> Iterator[tuple[str, Fact[Any] | None]]:
         fact = getattr(target.memory, field)
         if fact or field in (MICROCONTROLLER_MEMORY if small else SHARED_MEMORY):
             yield f"shared {field}", fact
+    if target.power or target.kind == "board":
+        yield "board active_w", target.power.active_w if target.power else None
     yield "channel_multiple", target.channel_multiple
     if target.accelerator:
         yield f"{target.accelerator.name} clock_mhz", target.accelerator.clock_mhz

@@ -172,6 +172,12 @@ class Calibration(Record):
     published: tuple[Published, ...] = Field(min_length=1)
 
 
+class Power(Record):
+    """What the whole board draws at its typical load, in watts."""
+
+    active_w: Fact[Annotated[float, Field(gt=0)]]
+
+
 class Target(Record):
     """Facts about one device and the runtimes on it; `connect` says how a real one is reached, if it can be."""
 
@@ -190,6 +196,7 @@ class Target(Record):
     accelerator: Accelerator | None = None
     emulation: Emulation | None = None
     calibration: Calibration | None = None
+    power: Power | None = None
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from devices import open_device
@@ -13,6 +14,7 @@ from pipeline.fit.found import Found, draw, summary
 from pipeline.fit.search import Make, search
 from pipeline.fit.space import Settings, applied, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome, make_anywhere
+from pipeline.ledger import metered
 from pipeline.pour import pour
 from pipeline.recipe import Recipe
 from pipeline.report.model import Report
@@ -44,15 +46,18 @@ def fit(
     # Opened now: one that isn't there says so before hours are spent.
     opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
     bench = Bench(_anywhere(recipe), targets, counted, Store(default_store()).root.absolute())
-    outcomes = []
-    for outcome in search(recipe, space, _makes(bench, task, watcher, crew)):
-        outcomes.append(outcome)
-        own = {key: values[0] for key, values in space.items()}
-        found = Found(recipe, own, tuple(outcomes), tuple(out for each in opened for out in taken_out(each)))
-        watcher.say(
-            f"trial {outcome.number}: {found.settings_text(outcome) or 'the recipe as it stands'}; {outcome.error or summary(found)}"
-        )
-        _write(found, out)
+    outcomes: list[Outcome] = []
+    own = {key: values[0] for key, values in space.items()}
+    with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
+        for outcome in search(recipe, space, _makes(bench, task, watcher, crew)):
+            outcomes.append(outcome)
+            found = Found(recipe, own, tuple(outcomes), tuple(out for each in opened for out in taken_out(each)))
+            watcher.say(
+                f"trial {outcome.number}: {found.settings_text(outcome) or 'the recipe as it stands'}; {outcome.error or summary(found)}"
+            )
+            _write(found, out)
+    found = replace(found, spent=spent)
+    _write(found, out)
     for board in found.boards_taken_out:
         watcher.say(f"{board.board} was taken out of its pool: {board.why}")
     if found.chosen is None:

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from devices.pool import TakenOut
 from pipeline.fit.choice import best, excess, front, keeps, looser, relative_cost, wall, why
 from pipeline.fit.space import ORDER, Settings
 from pipeline.fit.trial import Fitness, Outcome
+from pipeline.ledger import Spent
 from pipeline.recipe import Recipe
 from pipeline.report.text import Sheet
 
@@ -25,6 +26,7 @@ class Found:
     own: Settings
     outcomes: tuple[Outcome, ...]
     boards_taken_out: tuple[TakenOut, ...] = ()
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def chosen(self) -> Outcome | None:
@@ -47,9 +49,14 @@ class Found:
         """What the trials took, and what they would have taken without what they share."""
         spent = sum(outcome.seconds for outcome in self.outcomes)
         shared = sum(outcome.shared_seconds for outcome in self.outcomes)
+        energy = (
+            f"; they used {self.spent.energy_wh:.3g} Wh and {self.spent.co2e_g:.3g} g CO2e ({self.spent.label}, {self.spent.how})"
+            if self.spent.label
+            else ""
+        )
         return (
             f"{len(self.outcomes)} trials took {spent:.0f} s of training, export and judging (measured here); steps that were in the "
-            f"store already would have taken {shared:.0f} s more"
+            f"store already would have taken {shared:.0f} s more{energy}"
         )
 
     def settings_text(self, outcome: Outcome) -> str:

@@ -16,6 +16,7 @@ from pipeline.fidelity import Forms, Verdict, judge
 from pipeline.plan import Row
 from pipeline.report.gains import Measured, facts_of, gains
 from pipeline.report.intervals import interval, paired_drop
+from pipeline.report.ledger import ledger
 from pipeline.report.made import Made, size_bytes
 from pipeline.report.model import Agreement, Fidelity, FileFidelity, Interval, MetricFacts, Report, ReportRow
 from pipeline.report.verdicts import verdicts
@@ -52,6 +53,7 @@ def build(
         cuts=tuple(_cuts(made)),
         choice=dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
         quantised=_quantised(made),
+        ledger=ledger(made, measurements),
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements

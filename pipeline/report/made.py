@@ -1,18 +1,20 @@
 """What a run made, as the report reads it: rows, their answers on the test split, and scores resampled once for all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from pipeline.artifact import Artifact
+from pipeline.ledger import Spent
 from pipeline.plan import Plan, Row
 from pipeline.recipe import Recipe
 from pipeline.recorded_outputs import Answers, read_answers
 from pipeline.resampled import resampled_scores
 from pipeline.run import Done
 from pipeline.task import LoadedTask
+from targets import Target
 
 MODEL_SUFFIXES = (".onnx", ".tflite", ".safetensors")
 
@@ -25,6 +27,8 @@ class Made:
     plan: Plan
     task: LoadedTask
     done: Mapping[str, Done]
+    target: Target | None = None
+    spent: Spent = field(default_factory=Spent)
 
     def answers(self, row: Row) -> Answers:
         """Return what a row's model answers on the test split, [N, ...] float32."""

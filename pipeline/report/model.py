@@ -180,6 +180,7 @@ class Report(Part):
     sensitivity: dict[str, Any] | None = None
     cuts: tuple[dict[str, Any], ...] = ()
     quantised: dict[str, int] = {}
+    ledger: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.bench import ratio_text
-from pipeline.report import audited
+from pipeline.report import audited, ledger
 from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -40,6 +40,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         *_fidelity(report),
         _quantised(report),
         _latency(report),
+        _ledger(report),
         _verdicts(report),
     )
     return tuple(sheet for sheet in found if sheet.rows)
@@ -138,6 +139,10 @@ def _choice(report: Report) -> Sheet:
     )
     columns = ("network", "MACs", "int8 TFLite", "latency", "breaks", "validation score of a probe")
     return Sheet("the student, chosen", columns, rows, (found["why"],))
+
+
+def _ledger(report: Report) -> Sheet:
+    return Sheet("ledger", ledger.COLUMNS, tuple(ledger.rows(report.ledger)) if report.ledger else ())
 
 
 def _quantised(report: Report) -> Sheet:

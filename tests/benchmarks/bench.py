@@ -16,8 +16,9 @@ ONE_EPOCH = [f"--set={stage}.epochs=1" for stage in ("teach", "distill", "prune"
 def main() -> None:
     """Print every figure."""
     start_up()
-    for script in ("training_overhead.py", "recorded_teacher.py"):
-        subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
+    for script in ("training_overhead.py", "recorded_teacher.py", "searching.py", "shared_prefixes.py"):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True, env=environment)
     demo()
 
 

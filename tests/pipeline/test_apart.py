@@ -56,6 +56,20 @@ class Slow(Bars):
 
 task = Slow(samples=120)
 """
+OF_DIGITS = """
+schema = 1
+name = "digits"
+task = "pipeline.tasks.digits:task"
+targets = ["corstone-300"]
+stages = ["teach", "distill"]
+controls = false
+[teach]
+epochs = 2
+[audit]
+on_weak = "skip"
+[distill]
+epochs = 3
+"""
 MAKE = "import sys; from pathlib import Path; from tests.pipeline.test_apart import make; make(Path(sys.argv[1]), sys.argv[2])"
 
 
@@ -66,10 +80,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(folder: Path, store: str, *settings: str, recipe: str = "recipe.toml") -> dict[str, Done]:
+def make(folder: Path, store: str, *settings: str) -> dict[str, Done]:
     """Make a recipe's steps and return them by name."""
-    path = folder / recipe if recipe.endswith(".toml") else Path(recipe)
-    loaded, task = load(path, settings=settings, targets=[])
+    loaded, task = load(folder / "recipe.toml", settings=settings, targets=[])
     [(_, plan)] = plans_of(loaded, task)[:1]
     made = run(plan, task, Store(folder / store), seed=loaded.seed, name="x", watch=lambda _step, _progress: None)
     return {done.step.name: done for done in made}
@@ -151,12 +164,12 @@ def test_train_sets_every_training_and_takes_nothing_else(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_processes_are_as_good_as_one_within_the_spread_of_seeds(tmp_path: Path) -> None:
-    steps = ["stages=['teach','distill']", "audit.on_weak=skip", "controls=false", "teach.epochs=2", "distill.epochs=3"]
+    (tmp_path / "recipe.toml").write_text(OF_DIGITS, encoding="utf-8")
     scores: dict[int, list[float]] = {1: [], 2: []}
     for devices, found in scores.items():
         for seed in range(4):
-            asked = [*steps, f"train.devices={devices}", f"seed={seed}"]
-            found.append(make(tmp_path, "store", *asked, recipe="digits")["distill"].artifact.facts["validation_score"])
+            made = make(tmp_path, "store", f"train.devices={devices}", f"seed={seed}")
+            found.append(made["distill"].artifact.facts["validation_score"])
     print(scores)
 
     assert abs(mean(scores[1]) - mean(scores[2])) <= 2 * max(map(stdev, scores.values()))
