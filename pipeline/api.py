@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from devices import open_device
 from pipeline import run as engine
+from pipeline.ahead import make_ahead
 from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
 from pipeline.deliver import deliver
@@ -29,6 +30,7 @@ from pipeline.stage import Progress, discover
 from pipeline.store import Store, default_store
 from pipeline.task import LoadedTask
 from pipeline.task_file import load_task, wrap_task
+from pipeline.workers import Workers
 from targets import Target, load_target
 
 TOOLCHAIN = ("edgepress", "torch", "torchao", "torch-pruning", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
@@ -97,15 +99,24 @@ def _task_of(reference: str, folder: Path, seed: int) -> LoadedTask:
 
 
 def press(
-    recipe: Recipe, task: LoadedTask, *, out: Path, devices: Sequence[str], fresh: bool, watcher: Watcher
+    recipe: Recipe,
+    task: LoadedTask,
+    *,
+    out: Path,
+    devices: Sequence[str],
+    fresh: bool,
+    watcher: Watcher,
+    crew: Workers | None = None,
 ) -> Iterator[Report]:
-    """Make, prove, measure and deliver a recipe's files, one target after the other."""
+    """Make, prove, measure and deliver a recipe's files, one target after the other; a `crew` of several makes the steps before."""
     store = Store(default_store())
     plans = plans_of(recipe, task)
     where = devices_of(recipe, devices, [target.name for target, _ in plans])
     for target, _ in plans:
         if spec := where[target.name]:
             open_device(spec, target)  # one that isn't set up says so before hours are spent
+    if crew and crew.count > 1:
+        _make_ahead(recipe, task, plans, store, crew, watcher)
     for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
         with metered(recipe.ledger, processes=recipe.processes) as spent:
@@ -123,6 +134,32 @@ def press(
         report = build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured)
         deliver(report, made, out / target.name)
         yield report
+
+
+def _make_ahead(
+    recipe: Recipe, task: LoadedTask, plans: list[tuple[Target, Plan]], store: Store, crew: Workers, watcher: Watcher
+) -> None:
+    """Have a crew make the steps: first those of the audits, which may stop the run, then all others."""
+    there = recipe.model_copy(update={"folder": recipe.folder.absolute()})
+    found = [
+        (target, *with_student(recipe, task, target, plan, store=store, watcher=watcher)) for target, plan in plans
+    ]
+    audits = [(target, replace(plan, steps=plan.leading_to(["audit"]))) for target, _, plan, _ in found]
+    make_ahead(there, audits, store, crew, task_and_plan, watcher.say)
+    for (target, own, _, _), (_, part) in zip(found, audits, strict=True):
+        for done in engine.run(
+            part, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
+        ):
+            _heed(done, Silent())
+    make_ahead(there, [(target, plan) for target, _, plan, _ in found], store, crew, task_and_plan, watcher.say)
+
+
+def task_and_plan(recipe: Recipe, target: Target, store: Store) -> tuple[LoadedTask, Plan]:
+    """Return the task and the plan of a recipe for a target, with the student that it takes."""
+    task = task_of(recipe)
+    whole = plan(recipe, task, discover(), poured=pour(target))
+    own, planned, _ = with_student(recipe, task, target, whole, store=store, watcher=Silent())
+    return own, planned
 
 
 def audit(recipe: Recipe, task: LoadedTask, *, watcher: Watcher) -> Facts:

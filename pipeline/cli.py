@@ -17,7 +17,7 @@ from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.fit import fit
-from pipeline.verbs.options import Devices, Json, RecipePath, Targets
+from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.printing import print_reports
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
@@ -92,17 +92,22 @@ def run(
     device: Devices = None,
     strict: Annotated[bool, typer.Option(help="Fail when a budget line is not shown.")] = False,
     fresh: Annotated[bool, typer.Option(help="Measure anew, whatever was measured before.")] = False,
+    workers: WorkerCount = 1,
+    cluster: Cluster = "",
     as_json: Json = False,
 ) -> None:
     """Make a recipe's files for each of its targets, prove and measure them."""
     from pipeline.api import press  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
+    from pipeline.workers import check_count  # noqa: PLC0415 - with it
+    from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
 
     reports = []
     try:
-        with watching() as watcher:
-            loaded = _load(recipe, settings, target)
-            for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher):
+        check_count(workers, cluster)
+        loaded = _load(recipe, settings, target)
+        with watching() as watcher, hired(workers, cluster) as crew:
+            for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher, crew=crew):
                 reports.append(report)  # noqa: PERF402 - an error on a later target must not lose those before it
     except EdgepressError:
         if not as_json:
