@@ -212,7 +212,7 @@ def explain(recipe: Recipe, task: LoadedTask) -> Iterator[tuple[str, Outlook]]:
     store = Store(default_store())
     for target, steps in plans_of(recipe, task):
         own, planned = task, steps
-        if recipe.student == "auto":
+        if recipe.student != "task":
             choice = choice_plan(recipe, task, discover(), poured=pour(target))
             name = f"{recipe.name}@{target.name}@choose"
             [outlook] = engine.explain(choice, task, store, seed=recipe.seed, name=name)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pipeline.networks.families import Rung, Sizes
+from pipeline.networks.families import Sizes, build
+from pipeline.networks.ladders import Rung
 from pipeline.task import LoadedTask
 
 
@@ -14,7 +15,7 @@ class Chosen:
 
     def __init__(self, raw: Any, rung: Rung, sizes: Sizes) -> None:
         self.raw = raw
-        self.student = partial(Rung.build, rung, sizes)
+        self.student = partial(build, rung, sizes)
 
     def __getattr__(self, name: str) -> Any:
         """Return what the user's task has; called only for what isn't here."""

@@ -104,7 +104,8 @@ def choice_plan(recipe: Recipe, task: LoadedTask, stages: Mapping[str, Stage], *
     known = stages["choose"].config.model_fields
     own = {key: value for key, value in recipe.sections.get("distill", {}).items() if key in known}
     budget = {"latency_ms": recipe.budget.latency_ms, "size_kib": recipe.budget.size_kib}
-    drawing.add("choose", "choose", {}, **{**own, **budget, "epochs": 1, "peers": 0})
+    named = {} if recipe.student == "auto" else {"rung": recipe.student}
+    drawing.add("choose", "choose", {}, **{**own, **budget, "epochs": 1, "peers": 0, **named})
     return Plan(steps=tuple(drawing.steps.values()), rows=(), program="", files=())
 
 

@@ -5,7 +5,7 @@
     seed = 0                                     targets = ["raspberry-pi-4"]
 
 A section `[prune]` sets the stage of that name wherever it stands; `[prune-2]` its second occurrence alone. `[budget]`
-lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`); `controls = false` leaves the control rows out, `measure = false` the latencies; `[fit]` says what `edgepress fit` may turn, `[ledger]` that energy is accounted for. What a section
+lines become verdicts; `student = "auto"` takes one that keeps the budget out of the built-in families (`stages.choose`), `student = "dscnn-32-4"` that network of them; `controls = false` leaves the control rows out, `measure = false` the latencies; `[fit]` says what `edgepress fit` may turn, `[ledger]` that energy is accounted for. What a section
 leaves out comes from the target or is the stage's default.
 """
 
@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import RecipeError, did_you_mean, root_cause
+from pipeline.networks.ladders import read_rung
 
 DEFAULT_STAGES = ("teach", "distill", "prune", "quantize", "export")
 PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "choose", "sensitivity")
@@ -87,11 +89,21 @@ class Recipe(BaseModel):
     fit: Search = Search()
     ledger: LedgerSettings | None = None
     devices: dict[str, str] = {}
-    student: Literal["task", "auto"] = "task"
+    student: str = "task"
     controls: bool = True
     measure: bool = True
     sections: dict[str, dict[str, Any]] = {}
     folder: Path = Path()
+
+    @field_validator("student")
+    @classmethod
+    def _known_student(cls, student: str) -> str:
+        if student not in ("task", "auto"):
+            try:
+                read_rung(student)
+            except ValueError as error:
+                raise PydanticCustomError("student", '{why}; or "task", "auto"', {"why": str(error)}) from error
+        return student
 
     @property
     def occurrences(self) -> tuple[str, ...]:

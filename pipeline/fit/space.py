@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import RecipeError, did_you_mean
+from pipeline.networks.ladders import neighbours, read_rung
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage
 
@@ -13,7 +14,7 @@ KEPT_COST = (70, 50, 35, 25)
 TEMPERATURES = (2.0, 4.0, 8.0)
 FASTER = 4.0
 """A learning rate is tried as it is, and so many times as high: small networks bear more than large ones."""
-ORDER = "stages"
+ORDER, STUDENT = "stages", "student"
 
 Settings = Mapping[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
@@ -26,6 +27,8 @@ def space_of(recipe: Recipe, stages: Mapping[str, Stage]) -> Space:
         _check(key, recipe, stages)
     found = {key: values for key, values in _usual(recipe, stages) if key not in given}
     found |= {key: (own, *values) for key, values in given.items() if (own := _own(key, recipe, stages)) is not None}
+    if recipe.student not in ("task", "auto"):
+        found.setdefault(STUDENT, (recipe.student, *neighbours(read_rung(recipe.student))))
     if recipe.fit.stages:
         found[ORDER] = (",".join(recipe.stages), *(",".join(order) for order in recipe.fit.stages))
     return {key: tuple(dict.fromkeys(values)) for key, values in found.items()}
@@ -36,10 +39,11 @@ def applied(recipe: Recipe, settings: Settings) -> Recipe:
     sections = {name: dict(section) for name, section in recipe.sections.items()}
     for key, value in settings.items():
         section, _, name = key.partition(".")
-        if key != ORDER:
+        if key not in (ORDER, STUDENT):
             sections.setdefault(section, {})[name] = value
     stages = tuple(str(settings[ORDER]).split(",")) if ORDER in settings else recipe.stages
-    return recipe.model_copy(update={"sections": sections, "stages": stages})
+    student = settings.get(STUDENT, recipe.student)
+    return recipe.model_copy(update={"sections": sections, "stages": stages, "student": student})
 
 
 def _usual(recipe: Recipe, stages: Mapping[str, Stage]) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -65,12 +69,17 @@ def _cut(recipe: Recipe, occurrence: str, stages: Mapping[str, Stage]) -> tuple[
 
 def _own(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> Any:
     """Return a setting's value in the recipe, or the stage's default."""
+    if key == STUDENT:
+        return recipe.student
     section, _, name = key.partition(".")
     default = stages[section.partition("-")[0]].config.model_fields[name].default
     return recipe.settings_of(section).get(name, default)
 
 
 def _check(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> None:
+    if key == STUDENT:
+        _check_students(recipe)
+        return
     section, dot, name = key.partition(".")
     usable = [each for each in (*recipe.stages, *recipe.occurrences, "teach") if each in stages or "-" in each]
     if not dot or section not in usable:
@@ -86,3 +95,11 @@ def _check(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> None:
         )
     if not recipe.fit.space[key]:
         raise RecipeError(f"recipe {recipe.name!r}: [fit.space] {key!r:.60} is an empty list; give the values to try")
+
+
+def _check_students(recipe: Recipe) -> None:
+    for student in recipe.fit.space[STUDENT]:
+        try:
+            read_rung(str(student))
+        except ValueError as error:
+            raise RecipeError(f"recipe {recipe.name!r}: [fit.space] {STUDENT}: {error}") from error

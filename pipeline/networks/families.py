@@ -1,33 +1,18 @@
-"""Families: the built-in networks as ladders of width and depth, for a student that is to be chosen.
-
-| family | for | width | depth |
-|---|---|---|---|
-| dscnn | pictures and spectrograms | channels | separable blocks |
-| mobilenet | pictures | expansion of the blocks | always five blocks |
-| resnet | pictures | channels of the first third; the others have twice and four times as many | blocks in each third |
-| transformer | texts: ids and mask | width, in heads of 16 numbers | blocks |
-"""
+"""Families: the built-in networks (`ladders`), built for what a task asks of its student."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pipeline.errors import TaskError
 from pipeline.networks.dscnn import dscnn
+from pipeline.networks.ladders import HEAD_WIDTH, LADDERS, Rung
 from pipeline.networks.mobilenet import mobilenet
 from pipeline.networks.resnet import ResNet
 from pipeline.networks.transformer import text_encoder
 
-LADDERS: dict[str, tuple[tuple[int, int], ...]] = {
-    "dscnn": ((16, 2), (16, 4), (24, 4), (32, 4), (48, 4), (64, 4), (96, 4), (128, 4)),
-    "mobilenet": ((1, 0), (2, 0), (3, 0), (4, 0), (6, 0), (8, 0)),
-    "resnet": ((4, 1), (8, 1), (12, 1), (16, 1), (24, 1), (16, 3), (24, 3)),
-    "transformer": ((16, 1), (32, 1), (32, 2), (48, 2), (64, 2), (96, 2), (128, 3)),
-}
-"""(width, depth) of each rung, each dearer than the one before."""
 PICTURES, TEXTS = ("dscnn", "mobilenet", "resnet"), ("transformer",)
-HEAD_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -40,40 +25,24 @@ class Sizes:
     vocabulary: int = 0
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One network of a family."""
-
-    family: str
-    width: int
-    depth: int
-
-    def build(self, sizes: Sizes) -> nn.Module:
-        """Build it, untrained."""
-        if self.family == "dscnn":
-            return dscnn(sizes.outputs, width=self.width, blocks=self.depth, in_channels=sizes.channels)
-        if self.family == "mobilenet":
-            return mobilenet(sizes.outputs, expansion=self.width, in_channels=sizes.channels)
-        if self.family == "resnet":
-            widths = (self.width, 2 * self.width, 4 * self.width)
-            return ResNet(sizes.outputs, blocks=self.depth, widths=widths, in_channels=sizes.channels)
-        return text_encoder(
-            vocabulary=sizes.vocabulary,
-            width=self.width,
-            heads=self.width // HEAD_WIDTH,
-            depth=self.depth,
-            feed_forward=2 * self.width,
-            length=sizes.length,
-            classes=sizes.outputs,
-        )
-
-    def __str__(self) -> str:
-        """Say it as a person would."""
-        return f"{self.family} of width {self.width}" + (f" and depth {self.depth}" if self.depth else "")
-
-    def facts(self) -> dict[str, str | int]:
-        """Return it as a stage's facts."""
-        return asdict(self)
+def build(rung: Rung, sizes: Sizes) -> nn.Module:
+    """Build a network, untrained."""
+    if rung.family == "dscnn":
+        return dscnn(sizes.outputs, width=rung.width, blocks=rung.depth, in_channels=sizes.channels)
+    if rung.family == "mobilenet":
+        return mobilenet(sizes.outputs, expansion=rung.width, in_channels=sizes.channels)
+    if rung.family == "resnet":
+        widths = (rung.width, 2 * rung.width, 4 * rung.width)
+        return ResNet(sizes.outputs, blocks=rung.depth, widths=widths, in_channels=sizes.channels)
+    return text_encoder(
+        vocabulary=sizes.vocabulary,
+        width=rung.width,
+        heads=rung.width // HEAD_WIDTH,
+        depth=rung.depth,
+        feed_forward=2 * rung.width,
+        length=sizes.length,
+        classes=sizes.outputs,
+    )
 
 
 def ladders(sizes: Sizes) -> Iterator[tuple[Rung, ...]]:

@@ -21,7 +21,8 @@ from pipeline.artifact import Artifact, Facts
 from pipeline.batches import Evaluation, first_inputs, predict, split_batches, steps_an_epoch
 from pipeline.distillation.supervision import supervise
 from pipeline.errors import TaskError, TrainingError
-from pipeline.networks.families import Rung, Sizes, ladders, sizes_of
+from pipeline.networks.families import Sizes, build, ladders, sizes_of
+from pipeline.networks.ladders import Rung, read_rung
 from pipeline.quantization.form import FileForm
 from pipeline.quantization.source import metadata_of
 from pipeline.reproducible import seeded
@@ -38,12 +39,13 @@ SHORT = Request(warmup_seconds=0.2, min_seconds=0.3)
 
 
 class ChooseConfig(DistillConfig, TrialConfig):
-    """The budget, and how the probe trains."""
+    """The budget, and how the probe trains; a `rung` ("dscnn-32-4") is taken as it is."""
 
     not_in_key: ClassVar[frozenset[str]] = DistillConfig.not_in_key
 
     epochs: int = Field(default=1, ge=1)
     probe_steps: int = Field(default=300, ge=1)
+    rung: str = ""
     latency_ms: float | None = None
     size_kib: float | None = None
 
@@ -74,6 +76,14 @@ class Looked:
 def run(inputs: Mapping[str, Artifact], config: ChooseConfig, context: Context) -> Facts:
     """Give the choice, why, and every rung that was looked at."""
     assert not inputs
+    if config.rung:
+        rung = read_rung(config.rung)
+        return {
+            **rung.facts(),
+            "sizes": asdict(_sizes(context)),
+            "why": f"{rung}, as the recipe names it",
+            "looked": [],
+        }
     if not all(context.task.is_labelled(split) for split in ("train", "validation")):
         raise TaskError(
             f"student = 'auto' compares students on labels; task {context.task.name!r} has none on training or validation: leave student out"
@@ -216,7 +226,7 @@ def _no_teacher(*_: Any) -> nn.Module:
 
 def _built(rung: Rung, sizes: Sizes, context: Context) -> nn.Module:
     with seeded(context.seed):
-        return rung.build(sizes)
+        return build(rung, sizes)
 
 
 def _why(chosen: Looked, scored: Sequence[Looked]) -> str:

@@ -188,6 +188,22 @@ def test_a_recipe_that_prunes_by_cost_is_searched_by_cost() -> None:
     assert "prune.keep_macs" not in space
 
 
+def test_a_named_student_is_tried_narrower_and_wider() -> None:
+    own = recipe(student="dscnn-32-4")
+    space = space_of(own, STAGES)
+
+    assert space["student"] == ("dscnn-32-4", "dscnn-24-4", "dscnn-48-4", "dscnn-16-4")
+    assert applied(own, {"student": "dscnn-24-4"}).student == "dscnn-24-4"
+    assert applied(own, {"prune.keep_macs": 0.5}).student == "dscnn-32-4"
+    assert "student" not in space_of(recipe(), STAGES)
+    given = space_of(recipe(student="auto", fit={"space": {"student": ["resnet-8-1"]}}), STAGES)
+    assert given["student"] == ("auto", "resnet-8-1")
+    with pytest.raises(RecipeError, match=r"\[fit.space\] student: 'resnt-8-1' is no student"):
+        space_of(recipe(fit={"space": {"student": ["resnt-8-1"]}}), STAGES)
+    with pytest.raises(RecipeError, match=r"key 'student': .*is no student; write family-width-depth.*\"auto\""):
+        recipe(student="resnt-8-1")
+
+
 @pytest.mark.parametrize(
     ("key", "said"),
     [

@@ -17,7 +17,8 @@ from pipeline.architecture import macs_of
 from pipeline.chosen import with_chosen
 from pipeline.errors import TaskError, TrainingError
 from pipeline.networks import families
-from pipeline.networks.families import LADDERS, Rung, Sizes, ladders, sizes_of
+from pipeline.networks.families import Sizes, build, ladders, sizes_of
+from pipeline.networks.ladders import LADDERS, Rung, neighbours, read_rung
 from pipeline.pour import pour
 from pipeline.report.text import to_markdown
 from pipeline.stages import choose
@@ -45,9 +46,40 @@ def test_each_rung_costs_more_than_the_one_before(family: str) -> None:
     sizes = Sizes(10, channels=1) if family != "transformer" else Sizes(10, length=16, vocabulary=50)
     texts = torch.ones(2, 16, dtype=torch.long)
     example = (torch.zeros(2, 1, 28, 28),) if family != "transformer" else (texts, texts)
-    costs = [macs_of(Rung(family, *rung).build(sizes), example) for rung in LADDERS[family]]
+    costs = [macs_of(build(Rung(family, *rung), sizes), example) for rung in LADDERS[family]]
 
     assert costs == sorted(set(costs))
+
+
+def test_a_named_network_is_taken_as_it_is_and_needs_no_labels(tmp_path: Path) -> None:
+    found = make(STAGE, wrap_task(Bars(labelled=False)), tmp_path, rung="dscnn-8-2").facts
+
+    assert (found["family"], found["width"], found["depth"], found["looked"]) == ("dscnn", 8, 2, [])
+    assert found["why"] == "dscnn of width 8 and depth 2, as the recipe names it"
+    assert macs_of(with_chosen(bars(), found).student(), bars().example()) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dscn-8-2", "is no student; write family-width-depth"),
+        ("dscnn-8", "is no student"),
+        ("dscnn-0-2", "width is 1 to 1024"),
+        ("transformer-20-1", "a multiple of 16"),
+        ("mobilenet-2-3", "depth is 0 for a mobilenet"),
+        ("resnet-8-0", "at least 1 for any other"),
+    ],
+)
+def test_a_name_that_is_no_network_is_one_line(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_rung(name)
+
+
+def test_neighbours_on_the_ladder_are_narrower_and_wider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LADDERS, "dscnn", ((16, 2), (16, 4), (24, 4), (32, 4), (48, 4)))
+
+    assert neighbours(read_rung("dscnn-32-4")) == ["dscnn-24-4", "dscnn-48-4", "dscnn-16-4"]
+    assert neighbours(read_rung("dscnn-16-2")) == ["dscnn-16-4"]
 
 
 def test_pictures_and_texts_are_told_apart_and_anything_else_is_refused() -> None:
