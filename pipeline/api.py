@@ -85,11 +85,11 @@ def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tupl
     recipe = read_recipe(path, settings=settings, stages=tuple(discover()))
     if targets:
         recipe = recipe.model_copy(update={"targets": tuple(targets)})
-    return recipe, task_of(recipe)
+    return recipe, load_task(recipe.task, relative_to=recipe.folder, seed=recipe.seed)
 
 
 def task_of(recipe: Recipe) -> LoadedTask:
-    """Return a recipe's task, read once a process."""
+    """Return a recipe's task, read once a process: for workers, which last as long as one command does."""
     return _task_of(recipe.task, recipe.folder, recipe.seed)
 
 
