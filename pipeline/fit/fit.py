@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from devices import open_device
+from devices import Device, open_device
 from devices.pool import taken_out
 from pipeline.api import Watcher, devices_of, plans_of, press
 from pipeline.deliver import drafted
 from pipeline.errors import RecipeError
-from pipeline.fit.found import Found, draw, summary
+from pipeline.fit.found import Found, draw
 from pipeline.fit.search import Make, search
-from pipeline.fit.space import Settings, applied, space_of
+from pipeline.fit.space import Settings, Space, applied, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome, make_anywhere
 from pipeline.ledger import metered
 from pipeline.pour import pour
@@ -46,15 +46,9 @@ def fit(
     # Opened now: one that isn't there says so before hours are spent.
     opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
     bench = Bench(_anywhere(recipe), targets, counted, Store(default_store()).root.absolute())
-    outcomes: list[Outcome] = []
-    own = {key: values[0] for key, values in space.items()}
     with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
-        for outcome in search(recipe, space, _makes(bench, task, watcher, crew)):
-            outcomes.append(outcome)
-            found = Found(recipe, own, tuple(outcomes), tuple(out for each in opened for out in taken_out(each)))
-            watcher.say(
-                f"trial {outcome.number}: {found.settings_text(outcome) or 'the recipe as it stands'}; {outcome.error or summary(found)}"
-            )
+        for found in _found(recipe, space, _makes(bench, task, watcher, crew), opened):
+            watcher.say(found.newest)
             _write(found, out)
     found = replace(found, spent=spent)
     _write(found, out)
@@ -65,6 +59,15 @@ def fit(
     chosen = _final(applied(recipe, found.chosen.settings))
     specs = [f"{name}={spec}" for name, spec in counted.items()]
     return found, list(press(chosen, task, out=out, devices=specs, fresh=False, watcher=watcher))
+
+
+def _found(recipe: Recipe, space: Space, make: Make, opened: Sequence[Device]) -> Iterator[Found]:
+    """Give all that was found so far, each time that a trial is made."""
+    own = {key: values[0] for key, values in space.items()}
+    outcomes: tuple[Outcome, ...] = ()
+    for outcome in search(recipe, space, make):
+        outcomes = (*outcomes, outcome)
+        yield Found(recipe, own, outcomes, tuple(out for each in opened for out in taken_out(each)))
 
 
 def _makes(bench: Bench, task: LoadedTask, watcher: Watcher, crew: Workers | None) -> Make:

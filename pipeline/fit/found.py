@@ -45,6 +45,12 @@ class Found:
         return why(chosen, self.outcomes) + (f"; {more}" if more else "")
 
     @property
+    def newest(self) -> str:
+        """What the last trial changed, and where the search stands with it."""
+        last = self.outcomes[-1]
+        return f"trial {last.number}: {self.settings_text(last) or 'the recipe as it stands'}; {last.error or summary(self)}"
+
+    @property
     def ledger(self) -> str:
         """What the trials took, and what they would have taken without what they share."""
         spent = sum(outcome.seconds for outcome in self.outcomes)

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.printing import console, print_reports
+
+if TYPE_CHECKING:
+    from pipeline.fit.found import Found
+    from pipeline.report.model import Report
 
 Latency = Annotated[float | None, typer.Option(help="At most so many milliseconds an inference, on each target.")]
 Size = Annotated[float | None, typer.Option(help="At most so many KiB a file.")]
@@ -33,12 +37,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Search for the cheapest network that keeps a budget on each target, then make, prove and measure it."""
-    from pipeline.api import load  # noqa: PLC0415 - torch
-    from pipeline.console import watching  # noqa: PLC0415 - with it
-    from pipeline.fit.fit import fit as search  # noqa: PLC0415 - with it
-    from pipeline.report.text import print_sheets  # noqa: PLC0415 - with it
-    from pipeline.workers import check_count  # noqa: PLC0415 - with it
-    from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
+    from pipeline.report.text import print_sheets  # noqa: PLC0415 - torch
 
     lines = {
         "budget.latency_ms": latency_ms,
@@ -46,11 +45,8 @@ def fit(
         "budget.max_drop": max_drop,
         "fit.trials": trials,
     }
-    asked = [f"{key}={value}" for key, value in lines.items() if value is not None]
-    check_count(workers, cluster)
-    loaded = load(recipe, settings=[*(settings or []), *asked], targets=target or [])
-    with watching() as watcher, hired(workers, cluster) as crew:
-        found, reports = search(*loaded, out=out, devices=device or [], watcher=watcher, crew=crew)
+    asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
+    found, reports = _searched(recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster)
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "reports": [report.to_json() for report in reports]}, indent=1))
     else:
@@ -58,3 +54,18 @@ def fit(
         print_reports(reports)
     if found.chosen is None or not all(report.passed for report in reports):
         raise typer.Exit(1)
+
+
+def _searched(
+    recipe: Path, settings: list[str], targets: list[str], out: Path, devices: list[str], *, workers: int, cluster: str
+) -> tuple["Found", list["Report"]]:
+    from pipeline.api import load  # noqa: PLC0415 - torch
+    from pipeline.console import watching  # noqa: PLC0415 - with it
+    from pipeline.fit.fit import fit as search  # noqa: PLC0415 - with it
+    from pipeline.workers import check_count  # noqa: PLC0415 - with it
+    from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
+
+    check_count(workers, cluster)
+    loaded = load(recipe, settings=settings, targets=targets)
+    with watching() as watcher, hired(workers, cluster) as crew:
+        return search(*loaded, out=out, devices=devices, watcher=watcher, crew=crew)

@@ -11,6 +11,9 @@ import pytest
 from pipeline.errors import MissingExtraError, RecipeError, TrainingError, WorkerError
 from pipeline.workers import Here, Workers, check_count, workers
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""Where another test has loaded JAX into this process, its hook warns of Ray's fork, which becomes another program at once."""
+
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Workers]:
