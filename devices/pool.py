@@ -18,10 +18,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from devices import Device, Measurement, Request, open_device
+from devices.arm.userland import cache_folder
 from pipeline.errors import DeviceError, RefusedError
 from targets import Target
 
@@ -172,8 +172,7 @@ def taken_out(device: Device) -> tuple[TakenOut, ...]:
 def leases() -> Path:
     """Return the folder of leases."""
     named = os.environ.get("EDGEPRESS_LEASES")
-    cache = os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_dir("edgepress")
-    return Path(named or Path(cache) / "leases").absolute()
+    return Path(named).absolute() if named else cache_folder() / "leases"
 
 
 def _bare(spec: str) -> str:

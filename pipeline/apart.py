@@ -39,7 +39,7 @@ def run_on_several(
     with tempfile.TemporaryDirectory(prefix="edgepress-apart-") as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_job(stage, inputs, config, context)), encoding="utf-8")
-        with _ranks(job, devices) as (ranks, told):
+        with _ranks(job, devices, threads=getattr(config, "threads", 1)) as (ranks, told):
             try:
                 _listen(ranks, told, context, Path(folder))
             except KeyboardInterrupt:
@@ -66,12 +66,11 @@ def _job(stage: Stage, inputs: Mapping[str, Artifact], config: StageConfig, cont
         "seed": context.seed,
         "out": str(context.out.absolute()),
         "scratch": str(context.scratch.absolute()),
-        "threads": config.model_dump().get("threads", 1),
     }
 
 
 @contextmanager
-def _ranks(job: Path, devices: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[int]]]:
+def _ranks(job: Path, devices: int, *, threads: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[int]]]:
     """Start the processes and give them with the pipes that they speak through; at the end none is left."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
@@ -81,7 +80,7 @@ def _ranks(job: Path, devices: int) -> Iterator[tuple[list[subprocess.Popen[byte
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(devices),
         "NODE_RANK": "0",
-        "OMP_NUM_THREADS": str(json.loads(job.read_text(encoding="utf-8"))["threads"]),
+        "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # names of this machine need not resolve
     }

@@ -140,7 +140,7 @@ def _make_ahead(
     recipe: Recipe, task: LoadedTask, plans: list[tuple[Target, Plan]], store: Store, crew: Workers, watcher: Watcher
 ) -> None:
     """Have a crew make the steps: first those of the audits, which may stop the run, then all others."""
-    there = recipe.model_copy(update={"folder": recipe.folder.absolute()})
+    there = recipe.from_anywhere()
     found = [
         (target, *with_student(recipe, task, target, plan, store=store, watcher=watcher)) for target, plan in plans
     ]

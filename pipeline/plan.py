@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import RecipeError, did_you_mean, root_cause
 from pipeline.meaning import meaning_of
-from pipeline.recipe import Recipe
+from pipeline.recipe import EVERY_TRAINING, Recipe
 from pipeline.stage import Stage, StageConfig
 from pipeline.stages.prune import quantity_of
 from pipeline.stages.quantize import ENGINES
@@ -25,8 +25,6 @@ from pipeline.training import TrainingConfig
 
 FORMATS = ("onnx", "tflite")
 VIEWS_OF_TAUGHT = 4
-EVERY_TRAINING = "train"
-"""The section that sets all trainings at once."""
 CALIBRATES = ("network", "scheme", "sensitivity")
 """Inputs of quantize that it needs without training."""
 
@@ -225,8 +223,7 @@ class _Drawing:
         format_, stage = ENGINES[engine]
         given = {"network": network}
         if stage in ("ptq_onnx", "ptq_tflite"):
-            given = {"model": f"{network}.{format_}"}
-            self.add(given["model"], f"export_{format_}", {"model": network}, sections=("export", f"export_{format_}"))
+            given = {"model": self.file(network, format_)}
         own = self.recipe.settings_of(quantize)
         known = {key: own[key] for key in ("calibration_samples",) if key in own}
         step = f"{quantize}.{engine}"
@@ -287,19 +284,21 @@ class _Drawing:
         self.add("alone", "distill", {}, sections=("distill",), epochs=self.epochs)
         self.judge("student alone", "alone", control=True)
         for format_ in FORMATS if {"quantize", "export"} <= set(self.recipe.stages) else ():
-            self.add(
-                f"alone.{format_}", f"export_{format_}", {"model": "alone"}, sections=("export", f"export_{format_}")
-            )
-            self.add(f"alone.ptq_{format_}", f"ptq_{format_}", {"model": f"alone.{format_}"})
+            self.add(f"alone.ptq_{format_}", f"ptq_{format_}", {"model": self.file("alone", format_)})
             self.judge(f"student alone, {format_} by PTQ", f"alone.ptq_{format_}", control=True)
 
     def files(self, title: str, model: str, *, control: bool = False) -> tuple[str, ...]:
         """Add both files of a network, and what they answer; return their steps."""
-        names = tuple(f"{model}.{format_}" for format_ in FORMATS)
+        names = tuple(self.file(model, format_) for format_ in FORMATS)
         for name, format_ in zip(names, FORMATS, strict=True):
-            self.add(name, f"export_{format_}", {"model": model}, sections=("export", f"export_{format_}"))
             self.judge(f"{title} {format_}", name, control=control)
         return names
+
+    def file(self, model: str, format_: str) -> str:
+        """Add a network's file in one format; return its step."""
+        name = f"{model}.{format_}"
+        self.add(name, f"export_{format_}", {"model": model}, sections=("export", f"export_{format_}"))
+        return name
 
     def judge(self, title: str, model: str, *, control: bool = False, teacher: str = "") -> None:
         """Add what a model answers on the test split, as a row of the report."""

@@ -28,7 +28,8 @@ PLANNED = ("outputs", "costs", "export_", "ptq_", "file_", "audit", "scheme", "c
 """Beginnings of names of stages that a plan adds by itself; all others may stand in `stages`."""
 
 EXPORTS = ("export_onnx", "export_tflite")
-SECTIONS = (*EXPORTS, "audit", "outputs", "train")
+EVERY_TRAINING = "train"
+SECTIONS = (*EXPORTS, "audit", "outputs", EVERY_TRAINING)
 """Sections of stages that a plan adds by itself, and [train], which sets all trainings at once."""
 MAX_RECIPE_BYTES, MAX_LINE_BYTES = 2**16, 2**12
 """A recipe is a page; the time that tomllib takes grows with the square of a line's length."""
@@ -110,6 +111,10 @@ class Recipe(BaseModel):
         """The stage list with repeated names told apart: ("prune", "prune-2")."""
         return tuple(_occurrence(self.stages, index) for index in range(len(self.stages)))
 
+    def from_anywhere(self) -> "Recipe":
+        """Return it for a worker that starts in a folder of its own."""
+        return self.model_copy(update={"folder": self.folder.absolute()})
+
     @property
     def processes(self) -> int:
         """On how many processes it trains at most."""
@@ -117,7 +122,7 @@ class Recipe(BaseModel):
 
     def settings_of(self, occurrence: str) -> dict[str, Any]:
         """Return what the recipe says of a stage, where it stands for the nth time: [train] under its [stage] under its own [stage-n]."""
-        sections = ("train", occurrence.partition("-")[0], occurrence)
+        sections = (EVERY_TRAINING, occurrence.partition("-")[0], occurrence)
         return {key: value for section in sections for key, value in self.sections.get(section, {}).items()}
 
 

@@ -143,12 +143,17 @@ def userland() -> Userland:
 
 def expected() -> Userland:
     """Return where the userland of this version of edgepress lies, or would lie."""
-    folder = Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_dir("edgepress")).absolute()
+    folder = cache_folder()
     if SPECIAL & set(str(folder)):
         raise DeviceError(
             f"qemu can't live in {str(folder)!r}: its path may hold no ',' and no ':'; set EDGEPRESS_CACHE"
         )
     return Userland(folder / f"qemu-{identity()}")
+
+
+def cache_folder() -> Path:
+    """Return EDGEPRESS_CACHE, or the system's own place for edgepress."""
+    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_dir("edgepress")).absolute()
 
 
 def identity() -> str:

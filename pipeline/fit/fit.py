@@ -45,7 +45,7 @@ def fit(
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
     # Opened now: one that isn't there says so before hours are spent.
     opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
-    bench = Bench(_anywhere(recipe), targets, counted, Store(default_store()).root.absolute())
+    bench = Bench(recipe.from_anywhere(), targets, counted, Store(default_store()).root.absolute())
     with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
         for found in _found(recipe, space, _makes(bench, task, watcher, crew), opened):
             watcher.say(found.newest)
@@ -81,11 +81,6 @@ def _makes(bench: Bench, task: LoadedTask, watcher: Watcher, crew: Workers | Non
         return crew.each(make_anywhere, [(bench, *job) for job in jobs])
 
     return elsewhere
-
-
-def _anywhere(recipe: Recipe) -> Recipe:
-    """A worker starts in a folder of its own."""
-    return recipe.model_copy(update={"folder": recipe.folder.absolute()})
 
 
 def _check(recipe: Recipe) -> None:

@@ -145,12 +145,11 @@ def _panel(axes: Any, found: Found, number: int) -> None:
     axes.scatter(*_points(made, number), color="#8a8f98", label="trials, by number", zorder=2)
     shared = "Pareto front" if len(found.recipe.targets) == 1 else "Pareto front of all targets"
     axes.scatter(*_points(best_ones, number), color="#1f6fb2", label=shared, zorder=3)
-    for place in dict.fromkeys(zip(*_points(made, number), strict=True)):
-        there = [
-            each.number for each, *other in zip(made, *_points(made, number), strict=True) if tuple(other) == place
-        ]
-        text = ", ".join(map(str, there))
-        axes.annotate(text, place, xytext=(5, 5), textcoords="offset points", fontsize=8, color="#444")
+    numbers: dict[tuple[float, ...], list[str]] = {}
+    for outcome, *place in zip(made, *_points(made, number), strict=True):
+        numbers.setdefault(tuple(place), []).append(str(outcome.number))
+    for point, there in numbers.items():
+        axes.annotate(", ".join(there), point, xytext=(5, 5), textcoords="offset points", fontsize=8, color="#444")
     if found.chosen is not None:
         axes.scatter(*_points([found.chosen], number), marker="*", s=220, color="#c0392b", label="chosen", zorder=4)
     if (limit := found.recipe.budget.max_drop) is not None:

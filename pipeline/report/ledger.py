@@ -58,7 +58,7 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     yield (f"{kept['steps']} steps found in the store", *_times(kept), "", "", "", "as they were once made")
     for each in found["inferences"]:
         spent = "" if each["energy_mj"] is None else f"{each['energy_mj']:.3g} mJ"
-        how = f"{each['label']}{', energy estimated by the board' + chr(39) + 's typical power' if spent else ''}"
+        how = each["label"] + (", energy estimated by the board's typical power" if spent else "")
         yield (
             f"an inference of {each['file']} on {each['device']}",
             f"{each['latency_ms']:.3f} ms",
