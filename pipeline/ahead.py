@@ -14,7 +14,7 @@ from pipeline.artifact import canonical_json
 from pipeline.fingerprint import text_fingerprint
 from pipeline.plan import Plan, Step
 from pipeline.recipe import Recipe
-from pipeline.store import Store
+from pipeline.store import Record, Store
 from pipeline.task import LoadedTask
 from pipeline.workers import Workers
 from targets import Target
@@ -26,14 +26,16 @@ TaskAndPlan = Callable[[Recipe, Target, Store], tuple[LoadedTask, Plan]]
 
 def make_ahead(
     recipe: Recipe, plans: Planned, store: Store, crew: Workers, find: TaskAndPlan, say: Callable[[str], None]
-) -> None:
-    """Have the steps of several plans made by a crew, each once."""
+) -> list[Record]:
+    """Have the steps of several plans made by a crew, each once; return the records of those that weren't there."""
+    made: list[Record] = []
     for wave in waves(plans, alike=recipe.student == "task"):
         names = ", ".join(dict.fromkeys(step.name for _, step in wave))
         say(f"{len(wave)} steps on {crew.count} workers: {names}")
         jobs = [(recipe, target, step.name, store.root.absolute(), find) for target, step in wave]
-        for _ in crew.each(make_step, jobs):
-            pass
+        for records in crew.each(make_step, jobs):
+            made += records
+    return made
 
 
 def waves(plans: Planned, *, alike: bool) -> Iterator[list[tuple[Target, Step]]]:
@@ -62,12 +64,12 @@ def _identity(step: Step, inputs: Mapping[str, str]) -> str:
     return text_fingerprint(canonical_json(made_of))
 
 
-def make_step(recipe: Recipe, target: Target, name: str, folder: Path, find: TaskAndPlan) -> str:
-    """Make one step, and what it needs and nobody has made; return its artifact's digest."""
+def make_step(recipe: Recipe, target: Target, name: str, folder: Path, find: TaskAndPlan) -> list[Record]:
+    """Make one step, and what it needs and nobody has made; return the records of what this made."""
     store = Store(folder)
     task, plan = find(recipe, target, store)
     part = replace(plan, steps=plan.leading_to([name]))
     made = engine.run(
         part, task, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=lambda _step, _progress: None
     )
-    return {done.step.name: done for done in made}[name].artifact.digest
+    return [done.record for done in made if not done.cached]

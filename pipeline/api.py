@@ -15,7 +15,7 @@ from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
 from pipeline.deliver import deliver
 from pipeline.errors import RecipeError, TeacherError
-from pipeline.ledger import metered
+from pipeline.ledger import Ahead, metered
 from pipeline.measure import measure
 from pipeline.places import EVERY, place_of, read_places
 from pipeline.plan import Plan, Step, choice_plan, plan
@@ -27,7 +27,7 @@ from pipeline.report.made import Made
 from pipeline.report.model import Report
 from pipeline.run import Done, Outlook
 from pipeline.stage import Progress, discover
-from pipeline.store import Store, default_store
+from pipeline.store import Record, Store, default_store
 from pipeline.task import LoadedTask
 from pipeline.task_file import load_task, wrap_task
 from pipeline.workers import Workers
@@ -115,8 +115,11 @@ def press(
     for target, _ in plans:
         if spec := where[target.name]:
             open_device(spec, target)  # one that isn't set up says so before hours are spent
+    ahead = Ahead()
     if crew and crew.count > 1:
-        _make_ahead(recipe, task, plans, store, crew, watcher)
+        with metered(recipe.ledger, processes=crew.count) as spent:
+            records = _make_ahead(recipe, task, plans, store, crew, watcher)
+        ahead = Ahead(records, spent)
     for target, steps in plans:
         watcher.say(f"{recipe.name} for {target.name}")
         with metered(recipe.ledger, processes=recipe.processes) as spent:
@@ -127,6 +130,7 @@ def press(
                 watcher.done(step)
                 done[step.step.name] = step
                 _heed(step, watcher)
+        done, spent, ahead = ahead.claim(done, spent)
         made = Made(recipe=recipe, plan=planned, task=own, done=done, target=target, spent=spent)
         device = where[target.name]
         measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
@@ -138,20 +142,23 @@ def press(
 
 def _make_ahead(
     recipe: Recipe, task: LoadedTask, plans: list[tuple[Target, Plan]], store: Store, crew: Workers, watcher: Watcher
-) -> None:
-    """Have a crew make the steps: first those of the audits, which may stop the run, then all others."""
+) -> list[Record]:
+    """Have a crew make the steps: first those of the audits, which may stop the run, then all others; return what was made."""
     there = recipe.from_anywhere()
     found = [
         (target, *with_student(recipe, task, target, plan, store=store, watcher=watcher)) for target, plan in plans
     ]
     audits = [(target, replace(plan, steps=plan.leading_to(["audit"]))) for target, _, plan, _ in found]
-    make_ahead(there, audits, store, crew, task_and_plan, watcher.say)
+    made = [done.record for _, _, _, chosen in found for done in chosen.values() if not done.cached]
+    made += make_ahead(there, audits, store, crew, task_and_plan, watcher.say)
     for (target, own, _, _), (_, part) in zip(found, audits, strict=True):
         for done in engine.run(
             part, own, store, seed=recipe.seed, name=f"{recipe.name}@{target.name}", watch=watcher.watch
         ):
             _heed(done, Silent())
-    make_ahead(there, [(target, plan) for target, _, plan, _ in found], store, crew, task_and_plan, watcher.say)
+    return made + make_ahead(
+        there, [(target, plan) for target, _, plan, _ in found], store, crew, task_and_plan, watcher.say
+    )
 
 
 def task_and_plan(recipe: Recipe, target: Target, store: Store) -> tuple[LoadedTask, Plan]:

@@ -6,14 +6,15 @@ energy is its profile's power figure for the time of an inference, an estimate: 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import MissingExtraError, RecipeError, did_you_mean
 from pipeline.recipe import LedgerSettings
 from pipeline.run import Done
+from pipeline.store import Record
 
 COUNTERS = ("intel_rapl", "intel_power_gadget", "windows_emi")
 """codecarbon's names for processors that count their energy."""
@@ -28,6 +29,34 @@ class Spent:
     co2e_g: float = 0.0
     label: str = ""
     how: str = ""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What several workers made before the targets' turns, and what they used."""
+
+    records: Sequence[Record] = ()
+    spent: Spent = field(default_factory=Spent)
+
+    def claim(self, done: Mapping[str, Done], own: Spent) -> tuple[dict[str, Done], Spent, "Ahead"]:
+        """Return a target's steps and use with its part of this, by processor seconds, and what is left for the next targets."""
+        keys = {each.record.key for each in done.values()}
+        mine = [record for record in self.records if record.key in keys]
+        rest = [record for record in self.records if record.key not in keys]
+        part = _processor(mine) / (_processor(self.records) or 1.0)
+        made = {record.key for record in mine}
+        steps = {name: replace(each, cached=each.cached and each.record.key not in made) for name, each in done.items()}
+        return steps, _sum(own, self.spent, part), Ahead(rest, _sum(Spent(), self.spent, 1.0 - part))
+
+
+def _processor(records: Iterable[Record]) -> float:
+    return float(sum(record.circumstances.get("cpu_seconds", 0.0) for record in records))
+
+
+def _sum(spent: Spent, other: Spent, part: float) -> Spent:
+    """Return a use with a part of another's."""
+    energy, gas = spent.energy_wh + part * other.energy_wh, spent.co2e_g + part * other.co2e_g
+    return Spent(energy, gas, spent.label or other.label, other.how if part else spent.how)
 
 
 @contextmanager
@@ -83,7 +112,7 @@ def account(done: Iterable[Done], spent: Spent, settings: LedgerSettings) -> dic
         row = sums[each.cached]
         row["steps"] += 1
         row["seconds"] += each.record.seconds
-        row["cpu_seconds"] += each.record.circumstances.get("cpu_seconds", 0.0)
+        row["cpu_seconds"] += _processor([each.record])
     money = sums[False]["seconds"] / 3600 * settings.price_per_hour
     used = {"energy_wh": spent.energy_wh, "co2e_g": spent.co2e_g, "label": spent.label, "how": spent.how}
     return {"made": {**sums[False], **used, "money": money, "currency": settings.currency}, "found": sums[True]}

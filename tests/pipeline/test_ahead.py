@@ -19,6 +19,8 @@ task = "task.py:task"
 targets = ["corstone-300", "raspberry-pi-4"]
 stages = ["teach", "distill"]
 measure = false
+[ledger]
+country = "DEU"
 [teach]
 epochs = 1
 batch_size = 16
@@ -64,6 +66,15 @@ def test_two_workers_make_what_one_process_makes(tmp_path: Path) -> None:
     assert made(folder, "together") == made(folder, "alone")
     steps = _steps(folder / "out-together")
     assert steps == _steps(folder / "out-alone")
+    ledgers = [_ledger(folder / "out-together" / target) for target in steps]
+    assert sum(each["steps"] for each in ledgers) == len(made(folder, "together"))
+    assert all(each["energy_wh"] > 0 for each in ledgers)
+    assert all("this machine" in each["how"] for each in ledgers if each["steps"])
+
+
+def _ledger(folder: Path) -> dict[str, Any]:
+    made_now: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))["ledger"]["made"]
+    return made_now
 
 
 def _steps(out: Path) -> dict[str, Any]:
