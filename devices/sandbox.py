@@ -3,8 +3,8 @@
 Limits stand on wall time, processor time, memory, size of files, open files and captured output. The child gets a process
 group of its own, which is killed whole at the end, and few environment variables: none of the caller's secrets, and no
 PYTHONPATH. Python children start with `-P`, so that a folder named `devices/` or `targets/` beside a script never shadows
-an installed package. Memory and time are bounded; files and the network are not hidden: this guards against broken
-and careless models, not against a targeted attack on the kernel.
+an installed package. On Linux it has no network (`limited.py`). The files that its user may read stay readable: this guards against broken, careless and
+curious models, not against a targeted attack on the kernel.
 """
 
 import os
@@ -23,17 +23,7 @@ from pipeline.errors import DeviceError
 LONGEST_TOLD = 200
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 
-# Sets the limits, then becomes the command. A preexec_fn would run between fork and exec, where a threaded parent may hang.
-BOOTSTRAP = """
-import os, resource, sys
-cpu, memory, file, files = map(int, sys.argv[1:5])
-for what, limit in ((resource.RLIMIT_CPU, cpu), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, file),
-                    (resource.RLIMIT_NOFILE, files), (resource.RLIMIT_CORE, 0)):
-    hard = resource.getrlimit(what)[1]
-    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(what, (limit, limit))
-os.execvp(sys.argv[5], sys.argv[5:])
-"""
+LIMITED = Path(__file__).with_name("limited.py")
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,7 @@ def run_bounded(command: Sequence[str], *, limits: Limits | None = None, cwd: Pa
     """Run a command under limits and return how it ended; DeviceError only where it can't be started at all."""
     bounds = limits or Limits()
     numbers = (bounds.cpu_seconds, bounds.memory_mib * 2**20, bounds.file_mib * 2**20, bounds.open_files)
-    wrapped = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, *map(str, numbers), *command]
+    wrapped = [sys.executable, "-I", "-S", str(LIMITED), *map(str, numbers), *command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         try:

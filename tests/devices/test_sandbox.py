@@ -64,6 +64,24 @@ def test_a_child_that_breaks_a_limit_fails_and_says_why(tmp_path: Path, text: st
     assert any(part in explain(done) for part in why.split("|"))
 
 
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"])
+@pytest.mark.parametrize("grandchild", [False, True])
+def test_a_child_reaches_no_network(tmp_path: Path, family: str, *, grandchild: bool) -> None:
+    ask = f"import socket; socket.socket(socket.{family}, socket.SOCK_RAW if {family!r} == 'AF_NETLINK' else socket.SOCK_STREAM)"
+    starter = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {ask!r}]).returncode)"
+
+    done = run_python(script(tmp_path, starter if grandchild else ask), [])
+
+    assert not done.ok
+    assert "PermissionError: [Errno 13]" in done.stderr
+
+
+def test_processes_of_a_child_may_talk_to_each_other(tmp_path: Path) -> None:
+    done = run_python(script(tmp_path, "import socket; a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1))"), [])
+
+    assert done.stdout == "b'x'\n"
+
+
 def test_captured_output_is_cut_at_its_limit(tmp_path: Path) -> None:
     done = run_python(script(tmp_path, "print('x' * 10**6)"), [], limits=Limits(output_kib=1))
 
