@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import canonical_json, file_digest
-from pipeline.errors import StoreError
+from pipeline.drafted import drafted
 from pipeline.report.made import Made
 from pipeline.report.model import Report
 from pipeline.report.text import to_markdown
@@ -25,21 +22,6 @@ def deliver(report: Report, made: Made, folder: Path) -> None:
         kept = {path.name for path in draft.iterdir()}
     for name in set(DELIVERED) - kept:  # an older run's, of a format that this one doesn't make
         (folder / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def drafted(folder: Path, files: Iterable[str]) -> Iterator[Path]:
-    """Give an empty folder to write into; at the end those of `files` that are there go into `folder`, in this order, each by rename."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
-            draft = Path(name)
-            yield draft
-            for file in files:
-                if (draft / file).exists():
-                    (draft / file).replace(folder / file)
-    except OSError as error:
-        raise StoreError(f"{folder} can't be written ({error.strerror}); name another folder with --out") from error
 
 
 def _write(report: Report, made: Made, draft: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from devices import Device, open_device
 from devices.pool import taken_out
 from pipeline.api import Watcher, devices_of, plans_of, press
-from pipeline.deliver import drafted
+from pipeline.drafted import drafted
 from pipeline.errors import RecipeError
 from pipeline.fit.found import Found, draw
 from pipeline.fit.search import Make, search
