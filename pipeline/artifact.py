@@ -20,7 +20,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -84,10 +84,22 @@ def open_artifact(folder: Path) -> Artifact:
 
 def digest_of(folder: Path) -> str:
     """Return the sha256 over "sha256, size, relative path" of the folder's files, in the paths' order."""
+    return digest_of_list(list_files(folder))
+
+
+def list_files(folder: Path) -> tuple[tuple[str, int, str], ...]:
+    """Return "sha256, size, relative path" of each file of a folder, in the paths' order."""
+    return tuple(
+        (file_digest(path), path.stat().st_size, path.relative_to(folder).as_posix())
+        for path in sorted(path for path in folder.rglob("*") if path.is_file())
+    )
+
+
+def digest_of_list(files: Iterable[tuple[str, int, str]]) -> str:
+    """Return the digest of a folder that holds these files."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        line = f"{file_digest(path)} {path.stat().st_size} {path.relative_to(folder).as_posix()}\0"
-        digest.update(os.fsencode(line))
+    for sha256, size_bytes, path in files:
+        digest.update(os.fsencode(f"{sha256} {size_bytes} {path}\0"))
     return digest.hexdigest()
 
 

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import canonical_json, file_digest
+from pipeline.artifact import canonical_json, file_digest, list_files
 from pipeline.drafted import drafted
+from pipeline.environment import environment
+from pipeline.plan import Row
+from pipeline.provenance import stated
 from pipeline.report.made import Made
 from pipeline.report.model import Report
 from pipeline.report.text import to_markdown
-from pipeline.task import PARTS
+from pipeline.task import PARTS, SPLITS
 
 DELIVERED = ("model.onnx", "model.tflite", "report.json", "report.md", "manifest.json")
 
@@ -48,5 +52,26 @@ def _manifest(report: Report, made: Made, files: dict[str, str]) -> dict[str, An
         "toolchain": report.toolchain,
         "seed": made.recipe.seed,
         "task": {part: made.task.fingerprint(part) for part in PARTS},
+        "samples": {split: len(made.task.splits[split]) for split in SPLITS},
+        "labels": list(made.task.labels),
+        "preprocessing": dict(made.task.preprocessing),
+        "teachers": dict(_teachers(made)),
+        "provenance": dict(stated(made.task.raw)),
         "steps": {name: {"key": done.record.key, "digest": done.artifact.digest} for name, done in made.done.items()},
+        "artifacts": dict(_origin(made, row) for row in made.file_rows()),
+        "environment": environment(report.toolchain),
     }
+
+
+def _teachers(made: Made) -> Iterator[tuple[str, str]]:
+    """Give the teachers that had a part, each with its artifact's digest."""
+    for name in made.task.teachers():
+        if f"teach:{name}" in made.done:
+            yield name, made.done[f"teach:{name}"].artifact.digest
+
+
+def _origin(made: Made, row: Row) -> tuple[str, dict[str, Any]]:
+    """Return a model file's name, and the artifact that it is a file of: from its digest, which the report names, to the file's own."""
+    artifact = made.done[row.model].artifact
+    files = [dict(zip(("sha256", "size_bytes", "path"), each, strict=True)) for each in list_files(artifact.path)]
+    return f"model.{artifact.kind}", {"row": row.title, "step": row.model, "digest": artifact.digest, "files": files}

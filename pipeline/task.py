@@ -86,7 +86,7 @@ class Task(Protocol):
     #   loss(output, target) -> Tensor            default: cross-entropy
     #   augment(sample, seed) -> sample           sample is `(input, target)`, seed an int
     #   collate(list of samples) -> batch         default: torch's default_collate
-    #   labels: list[str];  preprocessing: dict[str, str]    both travel in the files' metadata
+    #   labels: list[str];  preprocessing, provenance: dict[str, str]    travel with the files (pipeline.provenance)
     #   files() -> dict[str, str | bytes]         what travels beside the files, by name: a tokenizer, a front end
 
 

@@ -13,6 +13,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from pipeline.errors import EdgepressError, TaskError, did_you_mean
+from pipeline.provenance import stated
 from pipeline.task import LoadedTask, Metric, one_line, users_frame
 
 
@@ -38,6 +39,7 @@ def wrap_task(raw: Any, *, seed: int = 0) -> LoadedTask:
 
 def _checked(raw: Any, reference: str, *, root: Path, seed: int) -> LoadedTask:
     _check_shape(raw, reference)
+    stated(raw)
     return LoadedTask(raw=raw, root=root, seed=seed)
 
 

