@@ -61,7 +61,7 @@ clean:
 	@$(BIN)/edgepress devices --setup qemu
 	@touch $@
 
-# The tests reach boards by the real adb client and a real sshd of their own; the system's sshd stays off where we bring it.
+# The tests reach boards by the real adb client and a real sshd of their own; the system's sshd stays off where we bring it. Keys come from openssl.
 .venv/with-links: | .venv/with-test
 	@command -v adb >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends adb >/dev/null; } \
 		|| { echo "the tests need the adb client; install it: apt-get install adb" >&2; exit 1; }
@@ -69,4 +69,6 @@ clean:
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server >/dev/null \
 		&& echo "installed sshd for the tests, switched off; to use it yourself: rm /etc/ssh/sshd_not_to_be_run"; } \
 		|| { echo "the tests need sshd; install it: apt-get install openssh-server" >&2; exit 1; }
+	@command -v openssl >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends openssl >/dev/null; } \
+		|| { echo "the tests need openssl; install it: apt-get install openssl" >&2; exit 1; }
 	@touch $@

@@ -6,7 +6,10 @@ from typing import Any
 
 from pipeline.errors import TaskError
 
-NAME = re.compile(r"(?!(model|report|manifest)\.)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.IGNORECASE)
+OURS = ("model", "report", "manifest", "index", "bom", "recipe", "environment", "readme")
+"""What a run, or the archive of one, names its own files, before the first dot."""
+
+NAME = re.compile(rf"(?!({'|'.join(OURS)})\.)[A-Za-z0-9_][A-Za-z0-9_.-]{{0,99}}", re.IGNORECASE)
 MAX_MIB = 64
 """No more than one would put beside a small model; all of it is held in memory."""
 
@@ -19,7 +22,7 @@ def contents_of(found: Any, task: str) -> Mapping[str, bytes]:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise TaskError(
                 f"task {task!r}: files() names {name!r:.60}; write it as in 'tokenizer.json': letters, digits, '.', '-' and "
-                "'_', no folder, and no model.*, report.* or manifest.*, which a run writes itself"
+                f"'_', no folder, and no {'.*, '.join(OURS)}.*, which a run and its archive write themselves"
             )
     contents = {name: each.encode() if isinstance(each, str) else each for name, each in found.items()}
     mebibytes = sum(map(len, contents.values())) / 2**20

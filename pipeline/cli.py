@@ -18,9 +18,11 @@ from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.fit import fit
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
+from pipeline.verbs.pack import pack
 from pipeline.verbs.printing import print_reports
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
+from pipeline.verbs.verify import verify
 
 IN_COMPRESS = (
     "torch",
@@ -134,11 +136,11 @@ def explain(recipe: RecipePath, *, target: Targets = None, settings: Settings = 
 
 @app.command()
 def inspect(
-    artifact: Annotated[Path, typer.Argument(help="An artifact's folder, or an ONNX or TFLite file.")],
+    artifact: Annotated[Path, typer.Argument(help="An artifact's folder, an archive, or an ONNX or TFLite file.")],
     *,
     as_json: Json = False,
 ) -> None:
-    """Show what is inside an artifact or a model file, and verify every digest."""
+    """Show what is inside an artifact, an archive or a model file, and verify every digest."""
     from pipeline.inspection import describe, to_text  # noqa: PLC0415 - onnx
 
     facts = describe(artifact)
@@ -173,8 +175,10 @@ app.command(name="check")(check)
 app.command(name="bench")(bench)
 app.command(name="devices")(devices)
 app.command(name="fit")(fit)
+app.command(name="pack")(pack)
 app.command(name="targets")(targets)
 app.command(name="teachers")(teachers)
+app.command(name="verify")(verify)
 
 
 def _load(recipe: Path, settings: list[str] | None, target: list[str] | None) -> tuple[Any, Any]:

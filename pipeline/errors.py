@@ -5,6 +5,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── TaskError             the user's task file fails, or gives what a task must not give
 ├── TargetError           no such target, or its profile is wrong
 ├── ModelError            a model file, or an artifact, can't be read or isn't what it claims to be
+│   └── ArchiveError      an archive isn't, byte for byte, what `pack` wrote
 ├── ExportError           a network can't be traced, quantised or converted
 ├── TeacherError         a teacher isn't worth learning from: exit code 1, as of a gate that failed
 ├── TrainingError         training can't go on: loss not finite, accuracy collapsed
@@ -52,6 +53,10 @@ class TargetError(EdgepressError):
 
 class ModelError(EdgepressError):
     """A model file, or an artifact, can't be read or isn't what it claims to be."""
+
+
+class ArchiveError(ModelError):
+    """An archive isn't, byte for byte, what `pack` wrote."""
 
 
 class ExportError(EdgepressError):

@@ -1,4 +1,4 @@
-"""What is inside an artifact's folder, or an ONNX or TFLite file; reads, never runs it, and needs no torch."""
+"""What is inside an artifact's folder, an archive, or an ONNX or TFLite file; reads, never runs it, and needs no torch."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,15 +10,17 @@ from pipeline.saved_network import ARCHITECTURE
 from pipeline.saved_network import describe as describe_network
 
 HEX_DIGEST_LENGTH = 64
+SUFFIX, ZIP = ".edgepress", b"PK\x03\x04"
+"""An archive's name ends with the one, its content begins with the other."""
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return facts of an artifact's folder or a model file, as JSON values; ModelError when it is neither, or damaged."""
+    """Return facts of an artifact's folder, an archive or a model file, as JSON values; ModelError when it is neither, or damaged."""
     if path.is_dir():
         return _artifact(path)
     if path.is_file():
-        return _model(path)
-    raise ModelError(f"nothing at {path}; give an artifact's folder, or an ONNX or TFLite file")
+        return _archive(path) if _is_archive(path) else _model(path)
+    raise ModelError(f"nothing at {path}; give an artifact's folder, an archive, or an ONNX or TFLite file")
 
 
 def to_text(facts: dict[str, Any], indent: str = "") -> str:
@@ -32,6 +34,17 @@ def to_text(facts: dict[str, Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name:<24} {value}")
     return "\n".join(lines)
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix == SUFFIX or file.read(len(ZIP)) == ZIP
+
+
+def _archive(path: Path) -> dict[str, Any]:
+    from pipeline.archive.summary import describe_archive  # noqa: PLC0415 - pydantic models of a report
+
+    return describe_archive(path)
 
 
 def _artifact(folder: Path) -> dict[str, Any]:

@@ -69,6 +69,29 @@ def test_every_digest_in_the_manifest_is_that_of_the_file(place: Place) -> None:
     assert manifest["files"] == found
 
 
+def test_what_the_run_left_is_packed_and_passes(place: Place) -> None:
+    packed = edgepress(place.folder, "pack", f"out/{TARGET}", "--out", "starter.edgepress")
+    verified = edgepress(place.folder, "verify", "starter.edgepress")
+
+    assert (packed.returncode, verified.returncode) == (0, 0), packed.stderr + verified.stdout
+    with zipfile.ZipFile(place.folder / "starter.edgepress") as archive:
+        assert all(str(place.folder).encode() not in archive.read(name) for name in archive.namelist())
+        card = archive.read("README.md").decode()
+    assert "taught by wide." in card
+
+
+def test_a_packed_recipe_runs_again_beside_its_task_and_finds_everything_made(place: Place) -> None:
+    edgepress(place.folder, "pack", f"out/{TARGET}", "--out", "again.edgepress")
+    with zipfile.ZipFile(place.folder / "again.edgepress") as archive:
+        (place.folder / "packed-recipe.toml").write_bytes(archive.read("recipe.toml"))
+
+    explained = edgepress(place.folder, "explain", "packed-recipe.toml")
+
+    assert explained.returncode == 0, explained.stderr
+    assert "distill" in explained.stdout
+    assert "will run" not in explained.stdout
+
+
 def test_a_second_run_makes_nothing(place: Place) -> None:
     again = edgepress(place.folder, "run", "recipe.toml", "--out", "again", "--set", "measure=false")
 

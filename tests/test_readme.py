@@ -13,7 +13,9 @@ import typer.main
 
 from devices import backends
 from pipeline.cli import app
+from pipeline.provenance import KEYS
 from tests.small_files import write_tflite
+from tests.small_run import write_run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +28,8 @@ FLAGS = {
         *("--out", "--set", "--device", "--workers", "--cluster", "--json"),
     },
     "inspect": {"--json"},
+    "pack": {"--out", "--sign"},
+    "verify": {"--key", "--json"},
     "targets": {"--fits", "--json"},
     "bench": {
         *("--target", "--device", "--against", "--inputs", "--shape", "--threads", "--per-layer"),
@@ -134,6 +138,31 @@ def test_the_gate_of_the_readme_passes_what_it_accepted_and_fails_what_grew(tmp_
     assert (tmp_path / "edgepress-baseline.json").is_file()
     assert grown.returncode == 1
     assert "baseline-" in grown.stdout
+
+
+def test_the_archives_of_the_readme_are_packed_verified_and_shown(tmp_path: Path) -> None:
+    write_run(tmp_path / "leaves", name="brightest-quarter")
+    part = README[README.index("## Artifacts that travel") : README.index("## Commands")]
+    lines = [line.partition("#")[0].split() for line in re.findall(r"^    (\w.*)$", part, re.MULTILINE)]
+    ended = [
+        subprocess.run(
+            [EDGEPRESS if line[0] == "edgepress" else line[0], *line[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        for line in lines
+    ]
+
+    assert len(lines) == 7
+    assert [each.returncode for each in ended] == [0] * len(lines), [each.stderr for each in ended]
+    assert b"signed by the key given" in ended[-1].stdout
+
+
+def test_the_readme_names_every_key_of_provenance() -> None:
+    part = README[README.index("## Artifacts that travel") : README.index("## Commands")]
+
+    assert set(re.findall(r'"(\w+)": \.\.\.', part)) == set(KEYS)
 
 
 def test_every_device_of_the_readme_is_there_and_none_is_missing() -> None:

@@ -7,6 +7,10 @@ import pytest
 from pipeline.errors import TaskError
 from pipeline.provenance import KEYS, stated
 from pipeline.task_file import load_task, wrap_task
+from pipeline.tasks.embeddings import Embeddings
+from pipeline.tasks.keywords import Keywords
+from pipeline.tasks.solar_cells import SolarCells
+from pipeline.tasks.tweets import Tweets
 from tests.small_task import Bars, bars
 
 BUILT_IN = ("digits", "digits_ctc", "embeddings", "keywords", "solar_cells", "tweets")
@@ -50,3 +54,11 @@ def test_the_built_in_tasks_say_where_their_data_come_from(name: str, tmp_path: 
     task = load_task(f"pipeline.tasks.{name}:task", relative_to=tmp_path)
 
     assert {"data", "teacher"} <= stated(task.raw).keys()
+
+
+@pytest.mark.parametrize("kind", [Embeddings, Keywords, SolarCells, Tweets])
+def test_data_of_the_users_own_get_no_licence_of_ours(kind: Any, tmp_path: Any) -> None:
+    told = stated(kind(tmp_path))
+
+    assert told["data"].endswith("of the user's own")
+    assert "data_licence" not in told
