@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.artifact import Artifact
 from pipeline.depth import lengths_of, with_lengths
 from pipeline.errors import ModelError
+from pipeline.layout import aligned
 from pipeline.saved_network import (
     ARCHITECTURE,
     WEIGHTS,
@@ -190,10 +191,9 @@ def _fill(module: nn.Module, loaded: Mapping[str, Tensor]) -> None:
 
 def _loaded(folder: Path) -> dict[str, Tensor]:
     try:
-        loaded: dict[str, Tensor] = load_file(folder / WEIGHTS)
+        return aligned(load_file(folder / WEIGHTS))
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS} can't be read ({error!s:.100}); run the recipe again") from error
-    return loaded
 
 
 def _submodule(module: nn.Module, name: str) -> nn.Module:

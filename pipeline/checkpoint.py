@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.errors import StoreError
+from pipeline.layout import aligned
 
 DIGEST_BYTES = 32
 HEADER_BYTES = 8
@@ -55,4 +56,4 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     length = int.from_bytes(payload[:HEADER_BYTES], "little")
     header = json.loads(payload[HEADER_BYTES : HEADER_BYTES + length])
     numbers: dict[str, Any] = json.loads(header["__metadata__"]["numbers"])
-    return load(payload), numbers
+    return aligned(load(payload)), numbers

@@ -8,12 +8,22 @@ A convolution of fewer than eight channels out keeps the usual order: torch 2.13
 residual network whose first convolutions have four ("corrupted double-linked list"), with channels last alone.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.quiet import copied
 
 LEAST_CHANNELS = 8
+
+
+def aligned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that lie anywhere in a file's bytes to where torch would have put them, at multiples of 64 bytes.
+
+    Kernels sum in another order elsewhere, so that a loaded network would answer by a last bit otherwise (MKL on AMD's Zen 5).
+    """
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def takes_channels_last(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> bool:

@@ -256,12 +256,12 @@ class _Loop:
             )
         self.stepper.step()
         self.stepper.zero_grad()
-        self.loss_sum += value
+        self.loss_sum += average(value, self.fabric)  # alike on all ranks, as a checkpoint holds one
         self.step += 1
 
     def close_epoch(self, evaluation: Evaluation) -> None:
         """Note an epoch's loss and score, and keep its weights if they are the best so far."""
-        loss = average(self.loss_sum, self.fabric) / self.steps_an_epoch
+        loss = self.loss_sum / self.steps_an_epoch
         rate = learning_rate(self.step - 1, self.total, self.config, span=self.span)
         first = abs(self.history[0]["loss"]) if self.history else abs(loss)
         if loss > DIVERGED * max(1.0, first):
