@@ -42,7 +42,7 @@ def read_profile(path: Path) -> tuple[LayerTime, ...]:
             if event.get("cat") == "Node" and str(event["name"]).endswith("_kernel_time"):
                 key = (str(event["args"]["op_name"]), str(event["name"]).removesuffix("_kernel_time"))
                 taken[key].append(float(event["dur"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DeviceError(f"ONNX Runtime's profile can't be read ({error!r}); leave out --per-layer") from error
     return shared((operator, name, median(times), "us") for (operator, name), times in taken.items())
 

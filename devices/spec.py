@@ -18,9 +18,11 @@ def split_options(spec: str, allowed: Collection[str]) -> tuple[str, dict[str, s
     for part in tail.split("&") if mark else ():
         key, _, value = part.partition("=")
         if key not in allowed:
-            raise DeviceError(f"{head}: no option {key!r}; known: {', '.join(allowed)}{did_you_mean(key, allowed)}")
+            raise DeviceError(
+                f"{head!r:.120}: no option {key!r:.60}; known: {', '.join(allowed)}{did_you_mean(key, allowed)}"
+            )
         if not value or key in options:
-            raise DeviceError(f"{head}: option {key!r} needs one value: {key}=...")
+            raise DeviceError(f"{head!r:.120}: option {key!r:.60} needs one value")
         options[key] = unquote(value)
     return head, options
 
@@ -29,12 +31,12 @@ def read_cores(text: str, spec: str) -> tuple[int, ...]:
     """Return the cores of an option like "2,3"."""
     cores = text.split(",")
     if not all(core.isascii() and core.isdigit() and int(core[:6]) < MOST_CORES for core in cores):
-        raise DeviceError(f"{spec}: cores={text} isn't a list of cores; write cores=2,3")
+        raise DeviceError(f"{spec!r:.120}: cores={text!r:.60} isn't a list of cores; write cores=2,3")
     return tuple(sorted({int(core) for core in cores}))
 
 
 def read_switch(text: str | None, key: str, spec: str) -> bool:
     """Return whether an option is on: "1", or off: "0" or left out."""
     if text not in (None, "0", "1"):
-        raise DeviceError(f"{spec}: {key}={text} is neither 0 nor 1")
+        raise DeviceError(f"{spec!r:.120}: {key}={text!r:.60} is neither 0 nor 1")
     return text == "1"

@@ -219,8 +219,10 @@ def read_turn(text: str, model: Path, *, device: str = "host") -> Turn:
             peak_kib=_told(report, "model_peak_kib"),
             others_on_ours=_told(report, "others_on_ours") or 0.0,
         )
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise DeviceError(f"{device} can't measure {model.name}: the runner's report is broken ({error!r})") from error
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DeviceError(
+            f"{device} can't measure {model.name}: the runner's report is broken ({error!r:.200})"
+        ) from error
     if not samples or not all(math.isfinite(sample) and sample > 0 for sample in samples):
         raise DeviceError(
             f"{device} can't measure {model.name}: the runner's report holds no timings; see whether the model runs at all"

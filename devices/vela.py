@@ -179,7 +179,7 @@ def read_estimate(summary: str, operators: str) -> Estimate:
             sram_kib=float(totals["sram_memory_used"]),
             operators=tuple(_operator(line) for line in lines if line[TARGET_COLUMN] in ("CPU", "NPU")),
         )
-    except (StopIteration, KeyError, ValueError, csv.Error) as error:
+    except (StopIteration, KeyError, ValueError, TypeError, csv.Error) as error:
         raise DeviceError(
             f"vela's tables can't be read ({error!r}); edgepress reads those of ethos-u-vela 5.2"
         ) from error

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import EdgepressError
+from pipeline.gate.plain import plain
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
@@ -46,6 +47,7 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. prune.keep_macs=0.4; may be repeated.")
 ]
+MOST_TOLD = 2000
 STOPPED = 130
 
 
@@ -60,7 +62,7 @@ def main() -> None:
         print(f"edgepress: {needs}", file=sys.stderr)  # noqa: T201 - as below
         sys.exit(2)
     except EdgepressError as error:
-        print(f"edgepress: {error}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
+        print(f"edgepress: {plain(' '.join(str(error).split()), most=MOST_TOLD)}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this

@@ -204,7 +204,7 @@ def _shape(found: Any, path: Path, what: str) -> tuple[int, ...]:
 
 
 def _tensor(entry: Mapping[str, Any], path: Path, name: str) -> StoredTensor:
-    if set(entry) != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in ITEM_BYTES:
+    if set(entry) != {"dtype", "shape", "data_offsets"} or str(entry["dtype"]) not in ITEM_BYTES:
         raise _wrong(
             path,
             f"tensor {name:.80} of type {entry.get('dtype')!r:.20}",

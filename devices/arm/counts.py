@@ -43,7 +43,7 @@ def read_all(path: Path, runs: int, *, files: int) -> list[Counts]:
         with path.open("rb") as file:
             lines = file.read(MOST_BYTES).decode("ascii").splitlines()
         regions = [_region(line) for line in lines]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DeviceError(f"qemu's plug-in left no counts that can be read ({error!r:.200})") from error
     each = WARM_REGIONS + 1 + runs
     if len(regions) != each * files:

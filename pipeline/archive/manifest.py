@@ -6,7 +6,7 @@ digests, out of which `digest_of_list` gives the artifact's again; the model fil
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ModelError
 
@@ -52,6 +52,17 @@ class Environment(Part):
     distributions: dict[str, str]
 
 
+class RecipeFacts(BaseModel):
+    """What every recipe has; what else it holds is as free as a recipe's sections are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    schema_: int
+    name: str
+    stages: list[str]
+    sections: dict[str, dict[str, Any]]
+
+
 class Manifest(Part):
     """`manifest.json`, schema 1."""
 
@@ -71,6 +82,12 @@ class Manifest(Part):
     steps: dict[str, Step]
     artifacts: dict[str, Origin]
     environment: Environment
+
+    @field_validator("recipe")
+    @classmethod
+    def _has_its_parts(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        RecipeFacts.model_validate(recipe)
+        return recipe
 
     @property
     def name(self) -> str:

@@ -9,11 +9,11 @@ MAX_SHOWN = 300
 """Characters of one text; a TFLite name may have thousands."""
 
 
-def plain(text: str) -> str:
+def plain(text: str, *, most: int = MAX_SHOWN) -> str:
     """Return a text on one line of printable characters, anything else as its escape, cut where it is too long."""
-    shown = "".join(char if char.isprintable() else _escape(char) for char in text[: MAX_SHOWN + 1])
+    shown = "".join(char if char.isprintable() else _escape(char) for char in text[: most + 1])
     shown = shown.replace("##[", "#\\x23[")
-    return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 1]}…"
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def _escape(char: str) -> str:

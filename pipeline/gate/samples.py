@@ -20,6 +20,9 @@ Array = NDArray[Any]
 LABELS = "labels"
 MAX_SAMPLES_BYTES = 2**31
 
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError)
+"""What numpy and zipfile raise for a file that isn't what it says; an encrypted member is a RuntimeError."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -44,7 +47,7 @@ def read_samples(path: Path) -> Samples:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         with path.open("rb") as archive:
             sha256 = hashlib.file_digest(archive, "sha256").hexdigest()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except UNREADABLE as error:
         raise _no_samples(path, error) from error
     labels = arrays.pop(LABELS, None)
     _check(path, arrays, labels)
@@ -55,7 +58,7 @@ def _bound(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise _no_samples(path, error) from error
     if unpacked > MAX_SAMPLES_BYTES:
         raise ModelError(f"samples {path} unpack to {unpacked} bytes, above {MAX_SAMPLES_BYTES}; give fewer samples")

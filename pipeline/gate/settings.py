@@ -211,8 +211,7 @@ def _promises(promise: Promise | None) -> Promises | None:
 def _globbed(patterns: Sequence[str], folder: Path, path: Path) -> tuple[Path, ...]:
     found: dict[Path, None] = {}
     for pattern in patterns:
-        plain = folder / pattern
-        matches = [plain] if plain.is_file() else _matches(folder, pattern, path)
+        matches = _matches(folder, pattern, path)
         if not matches:
             raise RecipeError(f"{path}: no file fits models = {pattern!r:.120}; export it first, or mend the pattern")
         found |= dict.fromkeys(matches)
@@ -222,10 +221,21 @@ def _globbed(patterns: Sequence[str], folder: Path, path: Path) -> tuple[Path, .
 
 
 def _matches(folder: Path, pattern: str, path: Path) -> list[Path]:
+    plain = folder / pattern
     try:
-        return sorted(match for match in folder.glob(pattern) if match.is_file())
-    except (ValueError, NotImplementedError, IndexError) as error:
-        raise RecipeError(f"{path}: models = {pattern!r:.120} is no pattern of relative paths ({error})") from error
+        plain.resolve()  # a NUL is an error here, and no match for glob
+        return [plain] if plain.is_file() else sorted(match for match in folder.glob(pattern) if match.is_file())
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+        IndexError,
+        AttributeError,
+    ) as error:  # the last for "./", by pathlib
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(
+            f"{path}: models = {pattern!r:.120} is no pattern of relative paths ({reason!s:.120})"
+        ) from error
 
 
 def _as_its_group(model: Path, jobs: Sequence[Job], top: Job, path: Path) -> Job:
@@ -234,7 +244,7 @@ def _as_its_group(model: Path, jobs: Sequence[Job], top: Job, path: Path) -> Job
 
 
 def _named(model: Path, pattern: str, folder: Path, path: Path) -> bool:
-    return model.resolve() in {match.resolve() for match in (folder / pattern, *_matches(folder, pattern, path))}
+    return model.resolve() in {match.resolve() for match in (*_matches(folder, pattern, path), folder / pattern)}
 
 
 def _target(folder: Path, name: str) -> str:
