@@ -27,6 +27,7 @@ name = "bars"
 task = "task.py:task"
 targets = ["corstone-300"]
 controls = false
+measure = false
 [budget]
 max_drop = {max_drop}
 size_kib = {size_kib}
