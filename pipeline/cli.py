@@ -17,6 +17,7 @@ from pipeline.gate.plain import plain
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
+from pipeline.verbs.doctor import doctor
 from pipeline.verbs.fit import fit
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.pack import pack
@@ -176,6 +177,7 @@ app.command(name="check")(check)
 
 app.command(name="bench")(bench)
 app.command(name="devices")(devices)
+app.command(name="doctor")(doctor)
 app.command(name="fit")(fit)
 app.command(name="pack")(pack)
 app.command(name="targets")(targets)

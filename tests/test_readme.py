@@ -39,6 +39,7 @@ FLAGS = {
     "init": set(),
     "gc": {"--keep-days"},
     "devices": {"--setup", "--calibration"},
+    "doctor": {"--json"},
     "check": {
         *("--target", "--budget", "--device", "--baseline", "--update-baseline", "--reference", "--samples"),
         *("--waivers", "--format", "--out", "--strict", "--config", "--explain"),
