@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from targets.schema import Fact, Memory, Target
+from targets.summary import KIB_IN_MIB, size
 
 NOT_PUBLISHED = "not published"
 NOT_EMULATED = "none here"
@@ -50,15 +51,17 @@ def describe(target: Target) -> list[tuple[str, str, str]]:
         if fact is None:
             rows.append((what, NOT_PUBLISHED, ""))
         else:
-            rows.append((what, _shown(fact.value), target.sources[fact.source]))
+            rows.append((what, _shown(what, fact.value), target.sources[fact.source]))
     rows += [(what, value, target.sources[source]) for what, value, source in _settings(target)]
     if target.emulation is None:
         rows.append(("emulation", NOT_EMULATED, ""))
     return rows
 
 
-def _shown(value: Any) -> str:
-    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+def _shown(what: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return f"{value} ({size(value)})" if what.endswith("_kib") and value >= KIB_IN_MIB else str(value)
 
 
 def _settings(target: Target) -> Iterator[tuple[str, str, str]]:

@@ -17,6 +17,13 @@ WAYS = {
     "adb": "a real one at your cable, measured",
 }
 """How a file can be measured for a device, in the words of `--device`."""
+TELLS = {
+    "measured": "timed on a real one: ssh in your network, adb at your cable",
+    "estimated": "qemu: by counts, with the errors that the model made on published figures; vela: by Arm's compiler",
+    "counted": "qemu: what its runtime's own kernels run, emulated here; files can be ranked, and nobody knows milliseconds",
+    "memory": "tflm: the arena of TensorFlow Lite Micro, measured here, and no latency",
+}
+"""What a device tells of a target, as `Summary.latency` says it."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,11 @@ class Summary:
     cores: str
     memory: str
     int8: str
+    formats: tuple[str, ...]
     runtimes: tuple[str, ...]
     measured_with: tuple[str, ...]
+    latency: dict[str, str]
+    active_w: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON takes them."""
@@ -46,8 +56,11 @@ def summary(target: Target) -> Summary:
         cores=" + ".join(_core(core) for core in target.cores),
         memory=_memory(target.memory),
         int8=_int8(target),
+        formats=tuple(sorted({runtime.format for runtime in target.runtimes})),
         runtimes=tuple(dict.fromkeys(runtime.name for runtime in target.runtimes)),
         measured_with=measured_with(target),
+        latency=latency(target),
+        active_w=target.power.active_w.value if target.power else None,
     )
 
 
@@ -59,6 +72,15 @@ def measured_with(target: Target) -> tuple[str, ...]:
         "tflm": any(runtime.name == "tflite-micro" for runtime in target.runtimes),
     } | dict.fromkeys(target.connect, True)
     return tuple(way for way in WAYS if has.get(way))
+
+
+def latency(target: Target) -> dict[str, str]:
+    """Return what each device of `measured_with` tells of a target: a word of TELLS, an estimate with its band."""
+    fitted = target.calibration
+    estimated = f"estimated {fitted.low_percent:+.0f} to {fitted.high_percent:+.0f} %" if fitted else "counted"
+    words = {"ssh": "measured", "adb": "measured", "vela": "estimated", "tflm": "memory", "qemu": estimated}
+    ways = measured_with(target)
+    return {way: word for way, word in words.items() if way in ways}
 
 
 def size(kib: float) -> str:

@@ -11,10 +11,16 @@ from pipeline.verbs.options import Json
 from pipeline.verbs.printing import console
 
 if TYPE_CHECKING:
-    from targets import Target
+    from rich.table import Table
 
-LOG_WIDTH = 160
+    from targets import Target
+    from targets.summary import Summary
+
+LOG_WIDTH = 200
 """Characters a line where no terminal says how many it has."""
+WIDE = 120
+"""Characters a line from which a table shows everything."""
+FACT_WIDTH = 48
 KINDS = {"phone": "phones", "board": "boards", "microcontroller": "microcontrollers"}
 
 Name = Annotated[str | None, typer.Argument(help="A target's name, or its .toml file.")]
@@ -39,27 +45,47 @@ def targets(name: Name = None, *, fits: Fits = None, as_json: Json = False) -> N
 
 def _list(*, as_json: bool) -> None:
     from targets import known_targets, load_target  # noqa: PLC0415 - as above
-    from targets.summary import WAYS, summary  # noqa: PLC0415 - as above
+    from targets.summary import TELLS, summary  # noqa: PLC0415 - as above
 
     rows = [summary(load_target(name)) for name in known_targets()]
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         return
-    from rich.table import Table  # noqa: PLC0415 - as above
-
     stdout = console(LOG_WIDTH)
     for kind, title in KINDS.items():
-        table = Table(box=None, pad_edge=False, title_justify="left", header_style="bold")
-        for column in (title, "", "cores@MHz", "RAM + flash", "int8", "runtimes", "--device"):
-            table.add_column(column, overflow="fold", no_wrap=column == title)
-        for row in rows:
-            if row.kind == kind:
-                cells = (row.name, row.title, row.cores, row.memory, row.int8)
-                table.add_row(*cells, " ".join(row.runtimes), " ".join(row.measured_with))
-        stdout.print(table, markup=False)
+        stdout.print(_table(title, [row for row in rows if row.kind == kind], width=stdout.width), markup=False)
         stdout.print()
-    for way, meaning in WAYS.items():
-        typer.echo(f"{way:<5} {meaning}")
+    for word, meaning in TELLS.items():
+        typer.echo(f"{word:<9} {meaning}")
+    typer.echo("next: edgepress targets NAME, for every fact and its source; edgepress targets NAME --fits MODEL")
+
+
+def _table(title: str, rows: "list[Summary]", *, width: int) -> "Table":
+    """Return one kind's table; the title and the runtimes are left out where they don't fit."""
+    from rich.table import Table  # noqa: PLC0415 - only a table needs it
+
+    cells: dict[str, list[str]] = {
+        title: [row.name for row in rows],
+        "": [row.title for row in rows],
+        "cores@MHz": [row.cores for row in rows],
+        "RAM + flash": [row.memory for row in rows],
+        "int8 by": [row.int8 for row in rows],
+        "runtimes": [" ".join(row.runtimes) for row in rows],
+        "board, W": [f"{row.active_w:g}" if row.active_w else "" for row in rows],
+        "latency, by --device": [_ways(row) for row in rows],
+    }
+    left_out = {"", "runtimes"} if width < WIDE else set()
+    shown = {column: told for column, told in cells.items() if any(told) and column not in left_out}
+    table = Table(box=None, pad_edge=False, title_justify="left", header_style="bold")
+    for column in shown:
+        table.add_column(column, overflow="fold", no_wrap=column == title)
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _ways(row: "Summary") -> str:
+    return ", ".join(f"{way} {word}" for way, word in row.latency.items()) or "no way from here"
 
 
 def _explain(target: "Target", *, as_json: bool) -> None:
@@ -70,11 +96,15 @@ def _explain(target: "Target", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(target.model_dump(mode="json") | {"measured_with": ways}, indent=1))
         return
-    typer.echo(f"{target.name}: {target.title}, a {target.kind}")
-    for what, value, source in describe(target):
-        typer.echo(f"{what:<32} {value:<28} {source}".rstrip())
+    facts = describe(target)
+    first, second = (min(FACT_WIDTH, max(len(fact[column]) for fact in facts)) for column in (0, 1))
+    typer.echo(f"{target.name}: {target.title}, a {target.kind}\n")
+    for what, value, source in facts:
+        typer.echo(f"{what:<{first}}  {value:<{second}}  {source}".rstrip())
+    typer.echo()
     for way in ways:
-        typer.echo(f"{'--device ' + way:<32} {WAYS[way]}")
+        typer.echo(f"{'--device ' + way:<{first}}  {WAYS[way]}")
+    typer.echo(f"next: edgepress run RECIPE --target {target.name}; edgepress targets {target.name} --fits MODEL")
 
 
 def _forecast(model: Path, target: "Target", *, as_json: bool) -> None:

@@ -1,6 +1,8 @@
 """`edgepress targets` as its user meets it."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,10 @@ import targets as profiles
 from pipeline.cli import app
 from pipeline.errors import EdgepressError, TargetError
 from targets import describe, known_targets, load_target
-from targets.summary import WAYS, measured_with, size, summary
+from targets.summary import TELLS, latency, measured_with, size, summary
 from tests.small_files import write_onnx, write_tflite
+
+NARROW = {**os.environ, "COLUMNS": "90", "TERM": "xterm"}
 
 
 def targets(*arguments: object) -> Result:
@@ -28,16 +32,38 @@ def test_the_list_has_every_target_once_with_what_helps_to_choose() -> None:
     for name in known_targets():
         assert sum(line.split()[:1] == [name] for line in lines) == 1, name
     phone = next(line for line in lines if line.startswith("pixel-8 "))
-    for told in ("Google Pixel 8", "1x X3@2914", "8 GiB", "i8mm dotprod", "litert onnxruntime", "adb"):
+    for told in ("Google Pixel 8", "1x X3@2914", "8 GiB", "i8mm dotprod", "litert onnxruntime", "adb measured"):
         assert told in phone
-    assert all(any(line.startswith(way) for line in lines) for way in WAYS)
+    assert all(any(line.startswith(word) for line in lines) for word in TELLS)
+    board = next(line for line in lines if line.startswith("raspberry-pi-4 "))
+    assert board.split()[-9:] == ["3.06", "ssh", "measured,", "qemu", "estimated", "-39", "to", "+63", "%"]
+
+
+def test_a_narrow_terminal_keeps_what_decides() -> None:
+    code = "import sys; sys.stdout.isatty = lambda: True; from pipeline.cli import app; app(['targets'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=NARROW)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", done.stdout).splitlines()
+
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, lines[: lines.index("")])) <= 90
+    assert not any("Google Pixel 8" in line for line in lines)
+    assert any(line.startswith("pixel-8 ") and "adb measured" in line for line in lines)
+
+
+def test_what_a_device_tells_is_a_word_that_the_list_explains() -> None:
+    told = {word for name in known_targets() for word in latency(load_target(name)).values()}
+
+    assert {word.split()[0] for word in told} == set(TELLS)
 
 
 def test_the_list_as_json_is_one_document() -> None:
     rows = json.loads(targets("--json").stdout)
 
     assert [row["name"] for row in rows] == list(known_targets())
-    assert next(row for row in rows if row["name"] == "corstone-300")["measured_with"] == ["vela", "tflm"]
+    model = next(row for row in rows if row["name"] == "corstone-300")
+    assert model["measured_with"] == ["vela", "tflm"]
+    assert model["latency"] == {"vela": "estimated", "tflm": "memory"}
+    assert (model["formats"], model["active_w"]) == (["tflite"], None)
 
 
 def test_one_target_is_explained_with_the_source_of_each_fact() -> None:
@@ -45,7 +71,8 @@ def test_one_target_is_explained_with_the_source_of_each_fact() -> None:
 
     assert shown.startswith("raspberry-pi-5: Raspberry Pi 5, a board")
     for what, value, source in describe(load_target("raspberry-pi-5")):
-        line = next(line for line in shown.splitlines() if line.startswith(f"{what:<32} {value}"))
+        line = next(line for line in shown.splitlines() if line.startswith(f"{what} "))
+        assert line.removeprefix(what).strip().startswith(value)
         assert line.endswith(source)
     assert "not published" in targets("pixel-8").stdout
     assert "--device qemu" in shown
