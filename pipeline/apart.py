@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _take(said: Mapping[str, Any], context: Context) -> None:
     if "error" in said:
         kind = getattr(errors, said["error"], TrainingError)
         raise kind(said["message"])
-    context.progress(Progress(said["done"], said["total"], said["says"]))
+    context.progress(Progress(**said))
 
 
 def _why(rank: int, code: int, folder: Path) -> str:
@@ -167,7 +168,7 @@ def _run(job: Mapping[str, Any], told: Any) -> Facts:
 
     def say(progress: Progress) -> None:
         if told is not None:
-            print(json.dumps({"done": progress.done, "total": progress.total, "says": dict(progress.says)}), file=told)
+            print(json.dumps(asdict(progress)), file=told)
 
     with tempfile.TemporaryDirectory(prefix="edgepress-rank-") as nowhere:
         context = Context(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,6 +14,7 @@ from pipeline import run as engine
 from pipeline.ahead import make_ahead
 from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
+from pipeline.console import in_notebook, showing
 from pipeline.deliver import deliver
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.ledger import Ahead, metered
@@ -63,12 +65,18 @@ class Silent:
 
 
 def compress(
-    task: Any, targets: Sequence[str], out: Path | str, settings: Mapping[str, Any] | None = None
+    task: Any,
+    targets: Sequence[str],
+    out: Path | str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    progress: bool | None = None,
 ) -> dict[str, Report]:
     """Compress a task's student for each target, prove and measure the files, and return the reports by target.
 
     `task` is a task object, or the path of a recipe. Files and reports go to `out`/TARGET. `settings` are a recipe's
     content: `{"stages": ["distill", "export"], "distill": {"epochs": 3}}`. A failed gate is in the report, not raised.
+    `progress` shows how it goes, as the command line does; where nothing is said, in a notebook only.
     """
     if isinstance(task, str | Path):
         recipe, loaded = load(Path(task), settings=_flat(settings or {}), targets=list(targets))
@@ -76,8 +84,9 @@ def compress(
         content = {"schema": 1, "name": str(task.name), "task": "given", "targets": list(targets), **(settings or {})}
         recipe = recipe_from(content, folder=Path.cwd(), where="settings", stages=tuple(discover()))
         loaded = wrap_task(task, seed=recipe.seed)
-    reports = press(recipe, loaded, out=Path(out), devices=[], fresh=False, watcher=Silent())
-    return {report.target: report for report in reports}
+    with showing() if (in_notebook() if progress is None else progress) else nullcontext(Silent()) as watcher:
+        reports = press(recipe, loaded, out=Path(out), devices=[], fresh=False, watcher=watcher)
+        return {report.target: report for report in reports}
 
 
 def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tuple[Recipe, LoadedTask]:

@@ -67,7 +67,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this
-            print("edgepress: stopped; the same command continues from here", file=sys.stderr)  # noqa: T201 - as above
+            print("edgepress: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)  # noqa: T201 - as above
         raise
 
 

@@ -13,6 +13,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── DeviceError           a device, or a process that runs a model, fails
 │   └── RefusedError      a device can't take this file, and may take another
 ├── WorkerError           a worker of a search dies again and again, or a cluster can't be reached
+├── StoppedError          Ctrl-C while a recipe ran: exit code 130
 └── MissingExtraError     a part of edgepress that isn't installed
 
 A message says what was asked, what was found, what is allowed and what to do, in one line.
@@ -88,6 +89,12 @@ class RefusedError(DeviceError):
 
 class WorkerError(EdgepressError):
     """A worker dies again and again, or a cluster can't be reached."""
+
+
+class StoppedError(EdgepressError):
+    """The user stopped a run, which can go on."""
+
+    exit_code = 130
 
 
 class MissingExtraError(EdgepressError):

@@ -1,7 +1,8 @@
 """Quiet: run a converter, or copy a traced graph, without its noise; a converter's is kept for the error it may end in.
 
 The converters print progress, warnings and C++ log lines on file descriptors 1 and 2; Python's own redirection does not
-reach those, so the descriptors themselves point to a temporary file for the time of the call, beside it.
+reach those, so the descriptors themselves point to a temporary file for the time of the call, beside it. In a notebook they
+display their progress instead; that is dropped.
 """
 
 import copy
@@ -12,8 +13,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import IO, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from typing import IO, Any, TypeVar, cast
 
 Value = TypeVar("Value")
 KEPT_CHARACTERS = 2000
@@ -31,7 +32,13 @@ def quiet() -> Iterator[Noise]:
     noise = Noise()
     disabled = logging.root.manager.disable
     unread = io.StringIO()
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
+    with (
+        _nothing_displayed(),
+        tempfile.TemporaryFile() as sink,
+        warnings.catch_warnings(),
+        redirect_stdout(unread),
+        redirect_stderr(unread),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         kept = _point_at(sink)
@@ -48,6 +55,14 @@ def copied(value: Value) -> Value:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
         return copy.deepcopy(value)
+
+
+def _nothing_displayed() -> AbstractContextManager[Any]:
+    if "IPython" not in sys.modules:
+        return nullcontext()
+    from IPython.utils.capture import capture_output  # noqa: PLC0415 - there in a notebook, and only there
+
+    return cast("AbstractContextManager[Any]", capture_output(stdout=False, stderr=False, display=True))
 
 
 def _point_at(sink: IO[bytes]) -> list[int]:

@@ -134,6 +134,7 @@ def _compute(
 ) -> Artifact:
     task.rehearse()
     key = key_of(parts)
+    watch(step, Progress(0, 1, {}))
     start, used = time.perf_counter(), _cpu_seconds()
     with store.draft() as out, store.scratch(key) as scratch:
         context = Context(task=task, seed=seed, out=out, scratch=scratch, progress=lambda done: watch(step, done))

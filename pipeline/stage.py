@@ -10,7 +10,7 @@ A stage is a module in `pipeline/stages/` with one constant `STAGE`; `discover()
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -30,11 +30,16 @@ class StageConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is: `done` of `total` steps, and what there is to say, e.g. `{"score": 0.97, "loss": 0.1}`."""
+    """How far a stage is: `done` of `total` steps, and what there is to say, e.g. `{"score": 0.97, "loss": 0.1}`.
+
+    `samples` is how many it has seen so far, 0 where that says nothing, and `epoch` the record of the last epoch that is over.
+    """
 
     done: int
     total: int
     says: Mapping[str, float]
+    samples: int = 0
+    epoch: Mapping[str, float] = field(default_factory=dict)
 
 
 class ReportProgress(Protocol):

@@ -145,7 +145,7 @@ def _steps(loop: "_Loop", checkpoint: Path, *, progress: ReportProgress, on_step
             if on_step:
                 on_step(loop.step, loop.total)
             loop.take(batch)
-            progress(Progress(loop.step, loop.total, loop.says()))
+            progress(loop.progress())
             if interrupted.is_set() or loop.step % loop.config.checkpoint_steps == 0:
                 loop.save(checkpoint)
             if interrupted.is_set():
@@ -287,11 +287,14 @@ class _Loop:
         self.best, self.best_epoch = evaluation, epoch
         self.best_weights = {name: value.detach().clone() for name, value in _tensors(self.module).items()}
 
-    def says(self) -> dict[str, float]:
-        """Return what there is to say while it runs."""
+    def progress(self) -> Progress:
+        """Return how far it is, and what there is to say while it runs."""
         done = self.step - self.epoch * self.steps_an_epoch
-        says = {"epoch": float(self.epoch + 1), "loss": self.loss_sum / max(1, done)}
-        return says | ({"score": self.history[-1]["score"]} if self.history else {})
+        says = {"epoch": self.epoch + 1.0, "epochs": float(self.config.epochs), "loss": self.loss_sum / max(1, done)}
+        last = self.history[-1] if self.history else {}
+        if self.best is not None and last:
+            says |= {"score": last["score"], "best": self.best.score}
+        return Progress(self.step, self.total, says, samples=self.step * self.config.batch_size, epoch=last)
 
     def finish(self) -> None:
         """Give the network its best weights."""

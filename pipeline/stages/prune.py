@@ -10,7 +10,7 @@ A network that doesn't recover is an error with advice, not a result.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -161,6 +161,11 @@ def parts_of(config: PruneConfig) -> list[Part]:
     ]
 
 
+def _after(part: Part, told: Mapping[str, float]) -> dict[str, float]:
+    """Count a part's epochs on from those before it."""
+    return {name: value + part.first_epoch if name == "epoch" else value for name, value in told.items()}
+
+
 def _trained(
     network: nn.Module,
     part: Part,
@@ -174,7 +179,9 @@ def _trained(
 
     def report(progress: Progress) -> None:
         each = progress.total // max(1, part.epochs)
-        context.progress(Progress(part.first_epoch * each + progress.done, config.epochs * each, progress.says))
+        done, total = part.first_epoch * each + progress.done, config.epochs * each
+        says = {**_after(part, progress.says), "epochs": float(config.epochs)}
+        context.progress(replace(progress, done=done, total=total, says=says, epoch=_after(part, progress.epoch)))
 
     with _supervision(network, inputs, config, context) as supervision:
         return train(

@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_made(press: Press, tmp_path:
 def test_ctrl_c_is_one_line_and_the_next_run_goes_on(press: Press, tmp_path: Path) -> None:
     told = press(task=TASK + STOPPING, code=130)
 
-    assert told == "edgepress: stopped; the same command continues from here"
+    assert told == "edgepress: interrupted in teach:wide, epoch 1 of 2; the same command goes on from there"
     assert len(list((tmp_path / "store" / "scratch").iterdir())) == 1
     assert list((tmp_path / "store" / "scratch").glob("*/*")) != []
 

@@ -72,7 +72,7 @@ def test_progress_is_told_with_its_step(store: Store) -> None:
         )
     )
 
-    assert told == [("one", 1, 2), ("two", 1, 2)]
+    assert told == [("count", 0, 1), ("one", 0, 1), ("one", 1, 2), ("two", 0, 1), ("two", 1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,14 @@ def test_what_the_loss_owns_is_trained_along(tmp_path: Path) -> None:
 def test_each_step_is_announced_with_its_number(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     said: list[Progress] = []
-    run(tmp_path, on_step=lambda step, total: steps.append((step, total)), progress=said.append)
+    _, result = run(tmp_path, on_step=lambda step, total: steps.append((step, total)), progress=said.append)
 
     assert steps == [(number, 18) for number in range(18)]
     assert [progress.done for progress in said] == list(range(1, 19))
-    assert set(said[-1].says) == {"epoch", "loss", "score"}
+    assert set(said[-1].says) == {"epoch", "epochs", "loss", "score", "best"}
+    assert (said[-1].says["epoch"], said[-1].says["epochs"], said[-1].samples % 18) == (3, 3, 0)
+    assert said[-1].epoch == result.history[1]
+    assert said[0].epoch == {}
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_next_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
