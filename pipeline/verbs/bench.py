@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.verbs import completion
 from pipeline.verbs.options import Json
 from pipeline.verbs.printing import console
 
@@ -18,11 +19,16 @@ LOG_WIDTH = 140
 """Characters a line where no terminal says how many it has."""
 
 Model = Annotated[Path, typer.Argument(help="An ONNX or TFLite file.")]
-TargetName = Annotated[str | None, typer.Option("--target", help="A target's name or .toml file.")]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", help="A target's name or .toml file.", autocompletion=completion.target_names),
+]
 Spec = Annotated[
     str | None,
     typer.Option(
-        "--device", help="Where: host, qemu, vela, tflm, ssh://user@board, adb or replay:FILE. [default: host]"
+        "--device",
+        help="Where: host, qemu, vela, tflm, ssh://user@board, adb or replay:FILE. [default: host]",
+        autocompletion=completion.device_names,
     ),
 ]
 Against = Annotated[Path | None, typer.Option(help="Another file, to take turns with.")]

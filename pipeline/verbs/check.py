@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.verbs import completion
+from pipeline.verbs.options import Devices
+
 if TYPE_CHECKING:
     from pipeline.gate.settings import Order
     from pipeline.gate.verdict import Report
@@ -15,11 +18,13 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[Path] | None, typer.Argument(help="ONNX or TFLite files; without any, those that edgepress.toml names.")
 ]
-Targets = Annotated[list[str] | None, typer.Option("--target", help="A target's name or .toml file; may be repeated.")]
-Budget = Annotated[list[str] | None, typer.Option("--budget", help="key=limit, e.g. size_kib=56; may be repeated.")]
-Devices = Annotated[
-    list[str] | None, typer.Option("--device", help="[TARGET=]SPEC, where to measure; may be repeated.")
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", help="A target's name or .toml file; may be repeated.", autocompletion=completion.target_names
+    ),
 ]
+Budget = Annotated[list[str] | None, typer.Option("--budget", help="key=limit, e.g. size_kib=56; may be repeated.")]
 Baseline = Annotated[Path | None, typer.Option(help="The committed baseline to compare with.")]
 Update = Annotated[bool, typer.Option("--update-baseline", help="Accept what is: write it into the baseline.")]
 Reference = Annotated[Path | None, typer.Option(help="The file that this one must agree with; needs --samples.")]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import TargetError
+from pipeline.verbs import completion
 
 if TYPE_CHECKING:
     from targets import Calibration, Target
@@ -13,7 +14,12 @@ Setup = Annotated[
     str | None, typer.Option(help="Fetch and build what a device needs, into a cache: qemu.", show_default=False)
 ]
 Calibrated = Annotated[
-    str | None, typer.Option(help="Show what a target's estimated latency rests on.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Show what a target's estimated latency rests on.",
+        show_default=False,
+        autocompletion=completion.target_names,
+    ),
 ]
 
 

@@ -5,12 +5,25 @@ from typing import Annotated
 
 import typer
 
-RecipePath = Annotated[Path, typer.Argument(help="A recipe's .toml file, or the name of one that ships, e.g. digits.")]
+from pipeline.verbs import completion
+
+RecipePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe's .toml file, or the name of one that ships, e.g. digits.", autocompletion=completion.recipes
+    ),
+]
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", help="Instead of the recipe's targets; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--target", help="Instead of the recipe's targets; may be repeated.", autocompletion=completion.target_names
+    ),
 ]
 Devices = Annotated[
-    list[str] | None, typer.Option("--device", help="[TARGET=]SPEC, where to measure; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--device", help="[TARGET=]SPEC, where to measure; may be repeated.", autocompletion=completion.places
+    ),
 ]
 WorkerCount = Annotated[int, typer.Option("--workers", help="So many things at once on this machine, by Ray.")]
 Cluster = Annotated[str, typer.Option(help="The address of a Ray cluster that works instead of this machine.")]

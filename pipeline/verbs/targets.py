@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import EdgepressError
+from pipeline.verbs import completion
 from pipeline.verbs.options import Json
 from pipeline.verbs.printing import console
 
@@ -23,7 +24,9 @@ WIDE = 120
 FACT_WIDTH = 48
 KINDS = {"phone": "phones", "board": "boards", "microcontroller": "microcontrollers"}
 
-Name = Annotated[str | None, typer.Argument(help="A target's name, or its .toml file.")]
+Name = Annotated[
+    str | None, typer.Argument(help="A target's name, or its .toml file.", autocompletion=completion.target_names)
+]
 Fits = Annotated[
     Path | None, typer.Option("--fits", help="Forecast for an ONNX or TFLite file; ends with 1 when it doesn't fit.")
 ]
