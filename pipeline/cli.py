@@ -48,6 +48,10 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. prune.keep_macs=0.4; may be repeated.")
 ]
+Logs = Annotated[
+    list[str] | None,
+    typer.Option("--log", help="csv, tensorboard or mlflow: log epochs and figures into OUT/logs; may be repeated."),
+]
 MOST_TOLD = 2000
 STOPPED = 130
 
@@ -99,11 +103,13 @@ def run(
     fresh: Annotated[bool, typer.Option(help="Measure anew, whatever was measured before.")] = False,
     workers: WorkerCount = 1,
     cluster: Cluster = "",
+    log: Logs = None,
     as_json: Json = False,
 ) -> None:
     """Make a recipe's files for each of its targets, prove and measure them."""
     from pipeline.api import press  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
+    from pipeline.logs import logged  # noqa: PLC0415 - with it
     from pipeline.workers import check_count  # noqa: PLC0415 - with it
     from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
 
@@ -111,9 +117,10 @@ def run(
     try:
         check_count(workers, cluster)
         loaded = _load(recipe, settings, target)
-        with watching() as watcher, hired(workers, cluster) as crew:
+        with watching() as watched, logged(watched, log or [], out) as watcher, hired(workers, cluster) as crew:
             for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher, crew=crew):
-                reports.append(report)  # noqa: PERF402 - an error on a later target must not lose those before it
+                reports.append(report)  # an error on a later target must not lose those before it
+                watcher.report(loaded[0], report)
     except EdgepressError:
         if not as_json:
             print_reports(reports)

@@ -21,7 +21,18 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EDGEPRESS = str(Path(sys.executable).with_name("edgepress"))
 FLAGS = {
-    "run": {"--target", "--out", "--set", "--device", "--strict", "--fresh", "--workers", "--cluster", "--json"},
+    "run": {
+        "--target",
+        "--out",
+        "--set",
+        "--device",
+        "--strict",
+        "--fresh",
+        "--workers",
+        "--cluster",
+        "--log",
+        "--json",
+    },
     "explain": {"--target", "--set"},
     "fit": {
         *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials"),

@@ -25,6 +25,8 @@ ADDS = {
     "boards": "the devices ssh, vela and tflm",
     "fit": "the search for the cheapest network that keeps a budget",
     "ledger": "energy and CO2e of a run",
+    "mlflow": "--log mlflow",
+    "tensorboard": "--log tensorboard",
     "scale": "--workers and --cluster, by Ray",
     "demo": "the built-in recipes",
     "sign": "signatures of archives: pack and verify with --key",
