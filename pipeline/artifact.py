@@ -20,12 +20,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Kind = Literal[
     "network", "quantized", "outputs", "costs", "onnx", "tflite", "keras", "audit", "scheme", "choice", "sensitivity"
@@ -36,6 +40,8 @@ Facts = Mapping[str, Any]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MANIFEST = "artifact.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
+MOST_SHOWN = 200
+"""Characters of a fact that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,26 @@ class Artifact:
         if not path.is_file():
             raise ModelError(f"artifact {self.digest[:12]} ({self.kind}) has no {name!r}; run the recipe again")
         return path
+
+    def __rich__(self) -> "Table":
+        from rich.table import Table  # noqa: PLC0415 - a terminal's view, rarely asked for
+        from rich.text import Text  # noqa: PLC0415 - with it
+
+        table = Table("fact", "value", box=None, header_style="bold")
+        for name, value in self._shown():
+            table.add_row(Text(name), Text(value))
+        return table
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._shown())
+        return f"<table>{''.join(rows)}</table>"
+
+    def _shown(self) -> Iterator[tuple[str, str]]:
+        """Yield (name, value) as people read them: what is long is told by how much it holds."""
+        yield from (("kind", self.kind), ("digest", self.digest), ("path", str(self.path)))
+        for name, value in sorted(self.facts.items()):
+            text = f"{len(value)} entries" if isinstance(value, list | dict) else str(value)
+            yield name, text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def write_manifest(folder: Path, kind: Kind, facts: Facts) -> None:

@@ -2,14 +2,25 @@
 
 import json
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from pipeline.artifact import KINDS, MANIFEST, MAX_MANIFEST_BYTES, Kind, digest_of, open_artifact, write_manifest
+from pipeline.artifact import (
+    KINDS,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Artifact,
+    Kind,
+    digest_of,
+    open_artifact,
+    write_manifest,
+)
 from pipeline.errors import ModelError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -185,3 +196,16 @@ def test_any_other_content_is_a_model_error(tmp_path_factory: pytest.TempPathFac
 
     with pytest.raises(ModelError):
         open_artifact(folder)
+
+
+def test_a_hostile_fact_is_shown_as_text_and_a_long_one_is_cut(tmp_path: Path) -> None:
+    facts = {"name": "<script>alert(1)</script>[bold]", "history": [{"loss": 0.5}] * 900, "note": "x" * 5000}
+    artifact = Artifact(digest="0" * 64, kind="network", path=tmp_path, facts=facts)
+    page, printed = artifact._repr_html_(), StringIO()
+    Console(file=printed, width=300).print(artifact)
+
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;[bold]" in page
+    assert "<td>900 entries</td>" in page
+    assert len(page) < 1500
+    assert "<script>alert(1)</script>[bold]" in printed.getvalue()

@@ -187,3 +187,14 @@ def test_a_notebook_gets_one_line_that_changes_in_place(kernel: Any) -> None:
     assert updates[-1] == ""
     assert 1 <= len({each["transient"]["display_id"] for each in displays}) <= printed.count("\n")
     assert "teach:wide  " in printed
+
+
+def test_a_notebook_shows_a_report_and_an_artifact_as_tables(kernel: Any) -> None:
+    cell(kernel, "from pathlib import Path; from pipeline.artifact import open_artifact")
+    [report] = [each for each in cell(kernel, "found['pixel-8']") if each["type"] == "execute_result"]
+    opened = "open_artifact(next(Path('.edgepress/objects').iterdir()))"
+    [artifact] = [each for each in cell(kernel, opened) if each["type"] == "execute_result"]
+
+    assert "<h4>brightest-quarter for pixel-8" in report["data"]["text/html"]
+    assert "<td>distill</td>" in report["data"]["text/html"]
+    assert artifact["data"]["text/html"].startswith("<table><tr><th>kind</th>")
