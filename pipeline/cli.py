@@ -8,7 +8,7 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,16 @@ from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.doctor import doctor
 from pipeline.verbs.fit import fit
+from pipeline.verbs.next_command import after_run
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.pack import pack
 from pipeline.verbs.printing import print_reports
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
 from pipeline.verbs.verify import verify
+
+if TYPE_CHECKING:
+    from pipeline.report.model import Report
 
 IN_COMPRESS = (
     "torch",
@@ -129,6 +133,12 @@ def run(
         typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
         print_reports(reports)
+        after_run(recipe, loaded[0], reports, out)
+    _end(reports, strict=strict)
+
+
+def _end(reports: "list[Report]", *, strict: bool) -> None:
+    """End with 1 where a report failed, or a line of its budget isn't shown and that counts."""
     shown = all(verdict.outcome != "not_shown" for report in reports for verdict in report.verdicts)
     if not all(report.passed for report in reports) or (strict and not shown):
         raise typer.Exit(1)

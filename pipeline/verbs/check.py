@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.verbs import completion
+from pipeline.verbs.next_command import after_check
 from pipeline.verbs.options import Devices
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def check(
     report = _judged(replace(order, update_baseline=update_baseline, strict=strict))
     _tell(report, form, out or [])
     if not report.passed:
+        if form == "text":
+            after_check(report)
         raise typer.Exit(1)
 
 

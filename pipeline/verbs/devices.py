@@ -6,6 +6,7 @@ import typer
 
 from pipeline.errors import TargetError
 from pipeline.verbs import completion
+from pipeline.verbs.next_command import say_next
 
 if TYPE_CHECKING:
     from targets import Calibration, Target
@@ -44,6 +45,7 @@ def _set_up(name: str) -> None:
     from devices import set_up  # noqa: PLC0415 - as above
 
     typer.echo(set_up(name, lambda text: typer.echo(text, err=True)))
+    say_next("bench", "MODEL", "--target", "raspberry-pi-4", "--device", name)
 
 
 def _show_calibration(name: str) -> None:

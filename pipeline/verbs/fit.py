@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.verbs.next_command import after_run
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.printing import console, print_reports
 
 if TYPE_CHECKING:
     from pipeline.fit.found import Found
+    from pipeline.recipe import Recipe
     from pipeline.report.model import Report
 
 Latency = Annotated[float | None, typer.Option(help="At most so many milliseconds an inference, on each target.")]
@@ -46,7 +48,7 @@ def fit(
         "fit.trials": trials,
     }
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
-    found, reports = _searched(recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster)
+    loaded, found, reports = _searched(recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster)
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "reports": [report.to_json() for report in reports]}, indent=1))
     else:
@@ -54,11 +56,13 @@ def fit(
         print_reports(reports)
     if found.chosen is None or not all(report.passed for report in reports):
         raise typer.Exit(1)
+    if not as_json:
+        after_run(recipe, loaded, reports, out)
 
 
 def _searched(
     recipe: Path, settings: list[str], targets: list[str], out: Path, devices: list[str], *, workers: int, cluster: str
-) -> tuple["Found", list["Report"]]:
+) -> tuple["Recipe", "Found", list["Report"]]:
     from pipeline.api import load  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
     from pipeline.fit.fit import fit as search  # noqa: PLC0415 - with it
@@ -68,4 +72,4 @@ def _searched(
     check_count(workers, cluster)
     loaded = load(recipe, settings=settings, targets=targets)
     with watching() as watcher, hired(workers, cluster) as crew:
-        return search(*loaded, out=out, devices=devices, watcher=watcher, crew=crew)
+        return loaded[0], *search(*loaded, out=out, devices=devices, watcher=watcher, crew=crew)

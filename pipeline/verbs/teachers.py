@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import TeacherError
+from pipeline.verbs.next_command import say_next
 from pipeline.verbs.options import Json, RecipePath
 
 Settings = Annotated[
@@ -30,3 +31,5 @@ def teachers(recipe: RecipePath, *, settings: Settings = None, as_json: Json = F
     why = why_stopped(found)
     if why:
         raise TeacherError(why)
+    if not as_json:
+        say_next("run", recipe, why="they teach")
