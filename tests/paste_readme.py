@@ -1,5 +1,10 @@
-"""Paste what the demo printed into the README: `make demo`, then `.venv/bin/python tests/paste_readme.py`."""
+"""Paste what was printed into the README: `make demo`, then `.venv/bin/python tests/paste_readme.py`.
 
+`.venv/bin/python tests/paste_readme.py paths` runs a newcomer's two paths and pastes what they print.
+"""
+
+import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,5 +27,23 @@ def block(readme: str) -> str:
     return readme.partition(BEGIN)[2].partition(END)[0]
 
 
+def with_paths(readme: str) -> str:
+    """Run a newcomer's paths, and return the README with what they printed."""
+    sys.path.insert(0, str(ROOT))
+    from tests import readme_paths as paths
+
+    with tempfile.TemporaryDirectory() as folder, paths.board_in_the_house(Path(folder)) as home:
+        (place := Path(folder) / "work").mkdir()
+        for name in paths.PATHS:
+            told = {command: paths.run(command, place, home) for command in paths.commands(readme, name)}
+            failed = [f"{command}\n{done.stdout}" for command, done in told.items() if done.returncode]
+            if failed:
+                sys.exit("\n".join(failed))
+            readme = paths.pasted(readme, name, {command: done.stdout for command, done in told.items()})
+    return readme
+
+
 if __name__ == "__main__":
-    README.write_text(pasted(README.read_text(encoding="utf-8"), REPORT.read_text(encoding="utf-8")), encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    new = with_paths(text) if sys.argv[1:] == ["paths"] else pasted(text, REPORT.read_text(encoding="utf-8"))
+    README.write_text(new, encoding="utf-8")
