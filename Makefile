@@ -1,5 +1,5 @@
 # make demo   sets up .venv, then compresses a digit classifier for two targets and proves it
-# make test   sets up .venv, then runs the tests; test-slow the ones that take minutes
+# make test   sets up .venv, then runs the tests; test-offline with the network cut off, test-slow the ones that take minutes
 # make lint   style, types, layers and wheel contents; bench prints what the product itself costs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -7,16 +7,21 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 INPUTS := pyproject.toml .ci/constraints.txt
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-offline test-slow ready lint bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-demo
 	$(BIN)/edgepress run digits --out build/digits
 
-test: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc
+test: ready
 	$(BIN)/python -m pytest -m "not slow" --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-slow: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc .venv/with-qemu .venv/with-qemu-arm
+test-offline: ready
+	$(BIN)/python tests/offline.py $(MAKE) test
+
+ready: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc
+
+test-slow: ready .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
 
 lint: .venv/with-test
