@@ -79,7 +79,7 @@ def _import_file(path: Path) -> tuple[Any, Path]:
     sys.modules[name] = module  # dataclasses and pickling of the user's own look the module up there
     # Compiled from the text as it is now: Python's cache takes an edit within one second, of equal length, for no edit.
     sys.dont_write_bytecode = True
-    exec(compile(path.read_bytes(), str(path.resolve()), "exec"), vars(module))  # noqa: S102  # a recipe runs its author's code
+    exec(compile(path.read_bytes(), str(path.resolve()), "exec"), vars(module))  # noqa: S102  # a recipe runs its author's code  # nosec B102
     return module, path.resolve().parent
 
 

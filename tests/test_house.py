@@ -49,6 +49,17 @@ def test_no_shell_is_started() -> None:
     assert lines_with(r"shell=True|os\.system\(", (".py",)) == []
 
 
+def test_a_suppressed_security_rule_says_why() -> None:
+    rule = r"# (noqa: (S\d+|\w+\d+, ?S\d+)[\w, ]*|nosec[ \w]*)"
+    suppressed, explained = (
+        lines_with(rule, (".py",)),
+        lines_with(rf"{rule}(  #| -) *\S+ \S+", (".py",)),
+    )
+
+    assert len(suppressed) > 20
+    assert [where for where in suppressed if where not in explained] == []
+
+
 def test_no_package_registry_is_named() -> None:
     assert (
         lines_with(r"pypi\.org|pythonhosted|registry\.npmjs|deb\.debian\.org", (".py", ".toml", ".md", ".txt", ""))
