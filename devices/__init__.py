@@ -48,12 +48,22 @@ QUICK = Request(processes=2, warmup_seconds=0.02, min_seconds=0.05, min_runs=20,
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How samples are spread: how many lie in each of the equal bins between `low` and `high`, and how many are slower (`beyond`)."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    beyond: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One quantity of one file on one device.
 
     Of what is measured, `value` is the median of `process_medians`, `low` and `high` its 95 % interval over processes, `p90`
     and `p99` percentiles of all samples (p99 of a thousand or more), and `drift` how much slower the last third of a
-    process's samples was than the first (0.02 = 2 %); None where a quantity has none. An estimate has its error band as
+    process's samples was than the first (0.02 = 2 %), `histogram` their spread; None where a quantity has none. An estimate has its error band as
     `low` and `high`, an exact count its value. `how` says where a figure that nobody timed comes from: the model, its
     calibration and its error; and of a board its cores, governor, clock and heat. `machine` tells two devices of one name apart. `together` lists the digests of the files
     that took turns with this one. `made_at` is the caller's to fill: a device has no clock that anyone should trust.
@@ -81,6 +91,7 @@ class Measurement:
     p90: float | None = None
     p99: float | None = None
     drift: float | None = None
+    histogram: Histogram | None = None
     how: str = ""
     made_at: str = ""
 
@@ -92,10 +103,14 @@ class Measurement:
     def from_json(cls, record: Mapping[str, Any]) -> "Measurement":
         """Return the measurement in a JSON object; DeviceError when it is none."""
         known = {field.name for field in fields(cls)}
-        lists = {name: tuple(record.get(name, ())) for name in ("process_medians", "together")}
         try:
-            return cls(**{**{name: value for name, value in record.items() if name in known}, **lists})
-        except TypeError as error:
+            lists = {name: tuple(record.get(name, ())) for name in ("process_medians", "together")}
+            spread = record.get("histogram") and Histogram(
+                **{**record["histogram"], "counts": tuple(record["histogram"]["counts"])}
+            )
+            kept = {name: value for name, value in record.items() if name in known}
+            return cls(**{**kept, **lists, "histogram": spread})
+        except (TypeError, KeyError) as error:
             raise DeviceError(f"a recorded measurement can't be read ({error}); measure again with --fresh") from error
 
 

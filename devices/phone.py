@@ -134,7 +134,9 @@ def _told(measured: Measurement, turns: Sequence[PhoneTurn], cores: tuple[int, .
     summaries = [taken.summary for taken in turns]
     how = f"{told(summaries)}{'' if cores else '; not pinned'}"
     seen = sum(summary.count for summary in summaries) if measured.quantity == "latency" else measured.samples
-    return with_circumstances(replace(measured, samples=seen, p90=None, p99=None, drift=None, how=how), turns, cores)
+    return with_circumstances(
+        replace(measured, samples=seen, p90=None, p99=None, drift=None, histogram=None, how=how), turns, cores
+    )
 
 
 def _read_facts(text: str, name: str) -> Facts:

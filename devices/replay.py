@@ -198,7 +198,8 @@ def _measurement(record: dict[str, Any], where: str) -> Measurement:
     except ValidationError as error:
         raise DeviceError(f"{where}: {root_cause(error, known)}") from error
     optional = [figure for figure in (measured.p90, measured.p99, measured.drift) if figure is not None]
-    figures = (measured.value, measured.low, measured.high, *measured.process_medians, *optional)
+    spread = (measured.histogram.low, measured.histogram.high) if measured.histogram else ()
+    figures = (measured.value, measured.low, measured.high, *measured.process_medians, *optional, *spread)
     if not all(math.isfinite(figure) for figure in figures) or not measured.low <= measured.value <= measured.high:
         raise DeviceError(
             f"{where}: a value lies within its interval; found {measured.value} in {measured.low} to {measured.high}"

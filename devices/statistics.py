@@ -25,6 +25,8 @@ from typing import Literal
 
 import numpy as np
 
+from devices import Histogram
+
 Verdict = Literal["faster", "slower", "no difference shown"]
 INTERVAL_CONFIDENCE = 0.95
 COMPARISON_CONFIDENCE = 0.99
@@ -32,6 +34,10 @@ LEAST_VALUES = 6
 """The fewest that have a 95 % interval: 2 / 2**6 < 0.05."""
 LEAST_PAIRS = 8
 """The fewest that can show a difference: 2 / 2**8 < 0.01."""
+
+BINS = 24
+SHOWN_PERCENT, SHOWN_MEDIANS = 98, 2
+"""What a histogram spreads out; the slowest samples, many times as slow, would press all others into one bin."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,15 @@ def drift(samples: Sequence[float]) -> float:
         return 0.0
     first, last = np.median(samples[:third]), np.median(samples[-third:])
     return float(last / first - 1)
+
+
+def histogram(samples: Sequence[float]) -> Histogram:
+    """Return how samples are spread, in BINS equal bins up to the SHOWN_PERCENT-th percentile, or SHOWN_MEDIANS times the median."""
+    values = np.asarray(samples, np.float64)
+    low = float(values.min())
+    high = float(min(np.percentile(values, SHOWN_PERCENT), SHOWN_MEDIANS * np.median(values)))
+    counts, _ = np.histogram(values[values <= high], bins=BINS, range=(low, high))
+    return Histogram(low, high, tuple(int(count) for count in counts), int((values > high).sum()))
 
 
 def compare(first: Sequence[float], second: Sequence[float], *, interleaved: bool) -> Comparison:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from devices import Measurement, Request
-from devices.statistics import drift, median_interval, percentile
+from devices.statistics import drift, histogram, median_interval, percentile
 from pipeline.errors import DeviceError
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -144,6 +144,7 @@ def latency(
         p90=percentile(samples, 90),
         p99=percentile(samples, 99) if len(samples) >= LEAST_FOR_P99 else None,
         drift=percentile([drift(turn.samples_us) for turn in turns], 50),
+        histogram=histogram(samples),
     )
 
 
@@ -170,6 +171,7 @@ def _once(
         p90=None,
         p99=None,
         drift=None,
+        histogram=None,
         how=how,
     )
 

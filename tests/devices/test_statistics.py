@@ -12,6 +12,7 @@ from devices.statistics import (
     LEAST_VALUES,
     compare,
     drift,
+    histogram,
     median_interval,
     percentile,
 )
@@ -124,3 +125,19 @@ def test_drift_compares_the_last_third_with_the_first(samples: list[float], expe
 
 def test_a_percentile_is_linear_between_samples() -> None:
     assert percentile([1.0, 2.0, 3.0], 90) == pytest.approx(2.8)
+
+
+def test_a_histogram_counts_every_sample_and_leaves_the_slowest_beyond() -> None:
+    samples = [*np.linspace(10, 12, 970).tolist(), *[500.0] * 30]
+
+    found = histogram(samples)
+
+    assert sum(found.counts) + found.beyond == len(samples)
+    assert (found.low, found.beyond) == (10.0, 30)
+    assert found.high < 2.1 * float(np.median(samples))
+
+
+def test_a_histogram_of_equal_samples_is_one_bin() -> None:
+    found = histogram([5.0] * 8)
+
+    assert (found.low, found.high, sum(found.counts), found.beyond) == (5.0, 5.0, 8, 0)
