@@ -1,7 +1,7 @@
 """The library's front door: `compress` does in four arguments what `edgepress run` does; the command line calls the same."""
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pipeline.console import in_notebook, showing
 from pipeline.deliver import deliver
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.ledger import Ahead, metered
-from pipeline.measure import measure
+from pipeline.measure import measure, measure_layers
 from pipeline.places import EVERY, place_of, read_places
 from pipeline.plan import Plan, Step, choice_plan, plan
 from pipeline.pour import pour
@@ -141,12 +141,19 @@ def press(
                 _heed(step, watcher)
         done, spent, ahead = ahead.claim(done, spent)
         made = Made(recipe=recipe, plan=planned, task=own, done=done, target=target, spent=spent)
-        device = where[target.name]
-        measured = measure(made, store, target=target, device=device, fresh=fresh, say=watcher.say)
-        made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        report = build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured)
+        report = _reported(made, target, store, device=where[target.name], fresh=fresh, say=watcher.say)
         deliver(report, made, out / target.name)
         yield report
+
+
+def _reported(
+    made: Made, target: Target, store: Store, *, device: str | None, fresh: bool, say: Callable[[str], None]
+) -> Report:
+    """Measure what was made, and build its report."""
+    measured = measure(made, store, target=target, device=device, fresh=fresh, say=say)
+    times = measure_layers(made, target=target, device=device, say=say)
+    made_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    return build(made, target=target.name, made_at=made_at, toolchain=_toolchain(), measured=measured, times=times)
 
 
 def _make_ahead(

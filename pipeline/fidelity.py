@@ -15,10 +15,11 @@ from torch import Tensor
 from pipeline.artifact import Artifact
 from pipeline.batches import split_batches
 from pipeline.checks.graph import Graph, read_graph
-from pipeline.checks.layers import Activation, activations_of, first_divergence
+from pipeline.checks.layers import Activation, Layer, activations_of, compare_layers, parting
 from pipeline.checks.lints import Finding, Promises, lint
 from pipeline.checks.operators import float_operators, fused_graph
 from pipeline.checks.parity import OutputComparison, compare_outputs, compare_scales
+from pipeline.errors import ModelError
 from pipeline.recorded_outputs import Answers, all_answers, read_answers
 from pipeline.task import LoadedTask
 
@@ -35,7 +36,7 @@ class Forms:
     """A network's forms: what each answers on the test split, its files, and what each file was promised to be.
 
     `answers` and `files` are by format, "onnx" or "tflite", either of which may be missing. `observe` runs the program on inputs and returns
-    its quantised activations; it is called where the forms part.
+    its quantised activations; it is called where there are any (`quantised`), and where the forms part.
     """
 
     program: Artifact
@@ -43,6 +44,7 @@ class Forms:
     files: Mapping[str, Artifact]
     promises: Mapping[str, Promises]
     observe: Callable[[Sequence[Tensor]], list[Activation]]
+    quantised: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class FileVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer; `why_failed` is empty where it passed. `files` are by format, `pairs` by two forms: ("torch", "onnx")."""
+    """The gate's answer; `why_failed` is empty where it passed. `files` are by format, `pairs` by two forms: ("torch", "onnx").
+
+    `layers` holds each two forms' activations, compared, by the forms' names as a reader knows them: ("torch", "ONNX").
+    """
 
     why_failed: tuple[str, ...]
     scales_equal: bool | None
@@ -64,6 +69,7 @@ class Verdict:
     program_score: float
     files: Mapping[str, FileVerdict]
     pairs: Mapping[tuple[str, str], OutputComparison]
+    layers: Mapping[tuple[str, str], Sequence[Layer]]
 
 
 def judge(forms: Forms, task: LoadedTask, *, targets: Answers) -> Verdict:
@@ -88,13 +94,15 @@ def judge(forms: Forms, task: LoadedTask, *, targets: Answers) -> Verdict:
     ]
     if scales is not None and not scales.equal:
         why.append(f"scales differ: {'; '.join((*scales.only_first, *scales.only_second)[:3])}")
+    layers = _layers(forms, task) if why else _layers_where_told(forms, task)
     return Verdict(
         why_failed=tuple(why),
         scales_equal=None if scales is None else scales.equal,
-        first_divergence=_divergence(forms, task) if why else None,
+        first_divergence=_divergence(layers) if why else None,
         program_score=score,
         files=files,
         pairs=pairs,
+        layers=layers,
     )
 
 
@@ -150,17 +158,32 @@ def _file_failures(name: str, file: FileVerdict, agreement: float | None, score:
             yield f"{name} breaks a promise, {finding.code} at {finding.where}: {finding.message}"
 
 
-def _divergence(forms: Forms, task: LoadedTask) -> str | None:
-    """Name the first layer at which each two forms part, in words; None where no layer tells."""
+def _layers(forms: Forms, task: LoadedTask) -> dict[tuple[str, str], list[Layer]]:
+    """Compare each two forms layer by layer, on a few samples."""
     batch = next(split_batches(task, "validation", batch_size=TRACED_SAMPLES))
     samples = [value.numpy() for value in batch.inputs]
     traced = {"torch": forms.observe(batch.inputs)} | {
         SHOWN[kind]: activations_of(file.file(f"model.{kind}"), samples) for kind, file in forms.files.items()
     }
-    told = []
-    for one, other in combinations(traced, 2):
-        layer = first_divergence(traced[one], traced[other])
-        if layer is not None:
-            where = f"{layer.operator} ({layer.first} in {one}, {layer.second} in {other})"
-            told.append(f"{one} and {other} at {where}: equal on {layer.equal:.4f}, up to {layer.max_lsb} LSB")
-    return "; ".join(told) or None
+    return {(one, other): compare_layers(traced[one], traced[other]) for one, other in combinations(traced, 2)}
+
+
+def _layers_where_told(forms: Forms, task: LoadedTask) -> dict[tuple[str, str], list[Layer]]:
+    """Files that passed aren't refused because their inner tensors can't be shown: they are larger than what a runtime may return."""
+    try:
+        return _layers(forms, task) if forms.quantised else {}
+    except ModelError:
+        return {}
+
+
+def _divergence(layers: Mapping[tuple[str, str], Sequence[Layer]]) -> str | None:
+    """Name the first layer at which each two forms part, in words; None where no layer tells."""
+    parted = {forms: parting(found) for forms, found in layers.items()}
+    return "; ".join(in_words(forms, layer) for forms, layer in parted.items() if layer) or None
+
+
+def in_words(forms: tuple[str, str], layer: Layer) -> str:
+    """Say where two forms part."""
+    one, other = forms
+    where = f"{layer.operator} ({layer.first} in {one}, {layer.second} in {other})"
+    return f"{one} and {other} at {where}: equal on {layer.equal:.4f}, up to {layer.max_lsb} LSB"

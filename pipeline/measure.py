@@ -4,17 +4,21 @@ All files of one device and thread count take turns in one go, so that they can 
 device can't take is left out, and said.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from devices import Device, Measurement, Request, open_device
 from devices.host import cores
+from devices.layer_times import LayerTime as Timed
 from pipeline.bench import measure as measure_files
-from pipeline.errors import RefusedError
+from pipeline.benchmark import Layered
+from pipeline.errors import DeviceError, RefusedError
 from pipeline.report.gains import Measured
+from pipeline.report.inside import MOST_LAYERS
 from pipeline.report.made import Made
+from pipeline.report.model import LayerTime, LayerTimes
 from pipeline.store import Store
 from targets import Target
 
@@ -37,6 +41,44 @@ def measure(
             taken = _taken(paths, opened, request, store, fresh=fresh, say=say)
             found += [Measured(title, name, each) for title, quantities in taken.items() for each in quantities]
     return tuple(found)
+
+
+def measure_layers(
+    made: Made, *, target: Target, device: str | None, say: Callable[[str], None]
+) -> tuple[LayerTimes, ...]:
+    """Return what each operator of the recipe's files takes, where a device tells: ONNX Runtime on the host, Vela."""
+    files = {row.title: made.done[row.model].artifact for row in made.file_rows() if made.recipe.measure}
+    found: list[LayerTimes] = []
+    for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
+        opened = open_device(spec, target)
+        if not isinstance(opened, Layered):
+            continue
+        for title, artifact in files.items():
+            path = artifact.file(f"model.{artifact.kind}")
+            try:
+                opened.runtime(path)
+                layers = opened.layers(path, Request())
+            except RefusedError:
+                continue  # its runtime takes no such file, or tells no layers
+            except DeviceError as error:
+                say(f"no times of layers: {error}")  # the file itself was measured
+                continue
+            say(f"timed {len(layers)} layers of {title} on {name}")
+            found.append(_layer_times(title, name, opened, layers))
+    return tuple(found)
+
+
+def _layer_times(title: str, name: str, device: Device, layers: Sequence[Timed]) -> LayerTimes:
+    told = tuple(LayerTime(**asdict(layer)) for layer in layers[:MOST_LAYERS])
+    timed = device.name == "host"
+    how = "ONNX Runtime's profile, which takes time itself: shares are to be trusted, their sum isn't the latency"
+    return LayerTimes(
+        file=title,
+        device=name,
+        label="measured" if timed else "estimated",
+        how=how if timed else f"{device.name}'s own account",
+        layers=told,
+    )
 
 
 def _taken(

@@ -56,11 +56,16 @@ class Layer:
 
 
 def first_divergence(first: Sequence[Activation], second: Sequence[Activation]) -> Layer | None:
-    """Return the first layer at which two forms part, or None where all are equal.
+    """Return the first layer at which two forms part, or None where all are equal."""
+    return parting(compare_layers(first, second))
+
+
+def parting(layers: Sequence[Layer]) -> Layer | None:
+    """Return the first of compared layers that differs, or None.
 
     A single LSB may be rounding alone; a layer that is further apart, where there is one, is where to look.
     """
-    apart = [layer for layer in compare_layers(first, second) if layer.max_lsb > 0]
+    apart = [layer for layer in layers if layer.max_lsb > 0]
     return next((layer for layer in apart if layer.max_lsb > 1), apart[0] if apart else None)
 
 
@@ -134,9 +139,9 @@ def _layer(one: Activation, other: Activation) -> Layer:
 
 
 def _arrangements(values: Array, shape: tuple[int, ...]) -> list[Array]:
-    """Return the ways in which values may lie in a tensor of the other format: as they are, or channels last."""
+    """Return the ways in which values may lie in a tensor of the other format: as they are, or channels last; of another rank, either."""
     last = np.moveaxis(values, 1, -1) if values.ndim > 2 else values
-    return [array for array in (values, last) if array.shape == shape] or [last.reshape(shape)]
+    return [array for array in (values, last) if array.shape == shape] or [values.reshape(shape), last.reshape(shape)]
 
 
 def _difference(first: Array, second: Array) -> NDArray[np.int64]:

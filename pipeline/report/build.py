@@ -12,13 +12,27 @@ from torch import Tensor
 from pipeline.checks.layers import Activation
 from pipeline.checks.lints import Promises
 from pipeline.checks.operators import operators_in_float
-from pipeline.fidelity import Forms, Verdict, judge
+from pipeline.fidelity import Forms, judge
+from pipeline.fidelity import Verdict as Gate
 from pipeline.plan import Row
+from pipeline.report.confusion import confusion
+from pipeline.report.fits import fits
 from pipeline.report.gains import Measured, facts_of, gains
+from pipeline.report.inside import inside
 from pipeline.report.intervals import interval, paired_drop
 from pipeline.report.ledger import ledger
 from pipeline.report.made import Made, size_bytes
-from pipeline.report.model import Agreement, Fidelity, FileFidelity, Interval, MetricFacts, Report, ReportRow
+from pipeline.report.model import (
+    Agreement,
+    Fidelity,
+    FileFidelity,
+    Interval,
+    LayerTimes,
+    MetricFacts,
+    Report,
+    ReportRow,
+)
+from pipeline.report.reproduction import reproduction
 from pipeline.report.verdicts import verdicts
 
 
@@ -29,10 +43,11 @@ def build(
     made_at: str,
     toolchain: Mapping[str, str],
     measured: tuple[Measured, ...],
+    times: tuple[LayerTimes, ...] = (),
 ) -> Report:
-    """Return the report of one target."""
+    """Return the report of one target; `times` are what the layers of its files take, where a device tells."""
     task = made.task
-    drops = _drops(made)
+    drops, verdict = _drops(made), _gate(made)
     measurements = tuple(facts_of(each) for each in measured)
     return Report(
         recipe=made.recipe.name,
@@ -46,19 +61,30 @@ def build(
         reference=made.reference.title,
         drop=drops,
         gains=gains(made, measured),
-        fidelity=_gate(made),
-        audit=dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
-        scheme=_of_kind(made, "scheme"),
-        sensitivity=_of_kind(made, "sensitivity"),
-        cuts=tuple(_cuts(made)),
-        choice=dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
-        quantised=_quantised(made),
+        fidelity=None if verdict is None else _fidelity(verdict),
+        **_decided(made),
         ledger=ledger(made, measurements),
         measurements=measurements,
         verdicts=verdicts(
             made.recipe.budget, target=target, drops=drops, files=_sizes(made), measurements=measurements
         ),
+        layers=inside(made, {} if verdict is None else verdict.layers, times),
+        fits=tuple(fits(made)),
+        confusion=confusion(made),
+        reproduction=reproduction(made),
     )
+
+
+def _decided(made: Made) -> dict[str, Any]:
+    """Return what steps of the run found out and decided, each by its field of the report."""
+    return {
+        "audit": dict(made.done["audit"].artifact.facts) if "audit" in made.done else None,
+        "scheme": _of_kind(made, "scheme"),
+        "sensitivity": _of_kind(made, "sensitivity"),
+        "cuts": tuple(_cuts(made)),
+        "choice": dict(made.done["choose"].artifact.facts) if "choose" in made.done else None,
+        "quantised": _quantised(made),
+    }
 
 
 def _cuts(made: Made) -> Iterator[dict[str, Any]]:
@@ -109,7 +135,7 @@ def _drops(made: Made) -> dict[str, Interval]:
     }
 
 
-def _gate(made: Made) -> Fidelity | None:
+def _gate(made: Made) -> Gate | None:
     rows = {made.done[row.model].artifact.kind: row for row in made.file_rows()}
     if not rows:
         return None
@@ -120,8 +146,15 @@ def _gate(made: Made) -> Fidelity | None:
         files={kind: made.done[row.model].artifact for kind, row in rows.items()},
         promises={kind: _promises(made, row) for kind, row in rows.items()},
         observe=lambda inputs: _observed(made, inputs),
+        quantised=_is_static(made),
     )
-    return _fidelity(judge(forms, made.task, targets=made.targets))
+    return judge(forms, made.task, targets=made.targets)
+
+
+def _is_static(made: Made) -> bool:
+    """Whether the finished network's activations are int8."""
+    program = made.done[made.plan.program].artifact
+    return program.kind == "quantized" and program.facts["scheme"] == "static_int8"
 
 
 def _observed(made: Made, inputs: Sequence[Tensor]) -> list[Activation]:
@@ -138,17 +171,16 @@ def _promises(made: Made, row: Row) -> Promises:
     if step.stage.name.startswith("ptq_"):
         return Promises(int8="some")
     settings = step.config.model_dump()
-    program = made.done[made.plan.program].artifact
-    static = program.kind == "quantized" and program.facts["scheme"] == "static_int8"
+    static, facts = _is_static(made), made.done[made.plan.program].artifact.facts
     return Promises(
-        int8="none" if not static else "some" if program.facts["float_layers"] else "all",
+        int8="none" if not static else "some" if facts["float_layers"] else "all",
         input_type=settings["input_type"] if static else "float32",
         output_type=settings["output_type"] if static else "float32",
         dynamic_batch=settings["dynamic_batch"],
     )
 
 
-def _fidelity(verdict: Verdict) -> Fidelity:
+def _fidelity(verdict: Gate) -> Fidelity:
     return Fidelity(
         passed=not verdict.why_failed,
         why_failed=verdict.why_failed,
@@ -163,12 +195,12 @@ def _fidelity(verdict: Verdict) -> Fidelity:
     )
 
 
-def _agreement(verdict: Verdict, one: str, other: str) -> Agreement | None:
+def _agreement(verdict: Gate, one: str, other: str) -> Agreement | None:
     found = verdict.pairs.get((one, other))
     return None if found is None else Agreement(**asdict(found))
 
 
-def _file(verdict: Verdict, kind: str) -> FileFidelity | None:
+def _file(verdict: Gate, kind: str) -> FileFidelity | None:
     if kind not in verdict.files:
         return None
     file = verdict.files[kind]

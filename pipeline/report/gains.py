@@ -6,12 +6,12 @@ only where both measurements are valid; where both files took turns, turn by tur
 
 from dataclasses import dataclass
 
-from devices import Measurement
+from devices import Histogram, Measurement
 from pipeline.bench import compare
 from pipeline.plan import Row
 from pipeline.report.intervals import interval
 from pipeline.report.made import Made, size_bytes
-from pipeline.report.model import Gain, Interval, LatencyRatio, MeasurementFacts
+from pipeline.report.model import Gain, Interval, LatencyRatio, MeasurementFacts, Spread
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,18 @@ def facts_of(measured: Measured) -> MeasurementFacts:
         samples=measurement.samples,
         processes=measurement.processes,
         drift=measurement.drift,
+        histogram=_spread(measurement.histogram, factor),
         valid=measurement.valid,
         why_invalid=measurement.why_invalid or None,
         how=measurement.how,
         made_at=measurement.made_at,
     )
+
+
+def _spread(found: Histogram | None, factor: float) -> Spread | None:
+    if found is None:
+        return None
+    return Spread(low=found.low * factor, high=found.high * factor, counts=found.counts, beyond=found.beyond)
 
 
 def _gain(made: Made, old: Row, new: Row, measured: tuple[Measured, ...]) -> Gain:

@@ -5,7 +5,7 @@ Every number that is not exact is typed `measured`, `emulated` or `estimated`; a
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Label = Literal["exact", "measured", "emulated", "estimated"]
 Outcome = Literal["kept", "missed", "not_shown"]
@@ -14,7 +14,7 @@ Outcome = Literal["kept", "missed", "not_shown"]
 class Part(BaseModel):
     """A frozen piece of a report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class MetricFacts(Part):
@@ -85,10 +85,126 @@ class Fidelity(Part):
     onnx_tflite: Agreement | None
 
 
+class LayerAgreement(Part):
+    """One activation in two forms on a few validation samples: how much of it is equal, and the largest difference in LSB."""
+
+    name: str
+    operator: str
+    equal: float
+    max_lsb: int
+
+
+class LayerPair(Part):
+    """Two forms, activation by activation, in the order in which the first makes them; `first_divergence` names where they part."""
+
+    one: str
+    other: str
+    layers: tuple[LayerAgreement, ...] = Field(min_length=1)
+    first_divergence: str | None
+
+
+class LayerCost(Part):
+    """One operator of a file: its multiply-accumulates, where shapes tell them, and what its constants take."""
+
+    name: str
+    operator: str
+    macs: int | None
+    weight_bytes: int
+
+
+class LayerTime(Part):
+    """One operator's median in `unit` and its share of the sum of all."""
+
+    name: str
+    operator: str
+    value: float
+    unit: str
+    share: float
+
+
+class LayerTimes(Part):
+    """What each operator of a file takes on a device, as its runtime or compiler tells; `how` says what that rests on."""
+
+    file: str
+    device: str
+    label: Label
+    how: str
+    layers: tuple[LayerTime, ...]
+
+
+class Layers(Part):
+    """The network's inside, layer by layer: costs of one file, times where a device tells them, agreement of the forms."""
+
+    file: str
+    costs: tuple[LayerCost, ...]
+    times: tuple[LayerTimes, ...]
+    pairs: tuple[LayerPair, ...]
+
+
+class Confusion(Part):
+    """How often one form of the network took one class for another, of the test split; `wrong` are the most frequent mistakes.
+
+    `counts` are by true class, then by answer; empty where classes are too many for a picture.
+    """
+
+    form: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    wrong: tuple[tuple[str, str, int], ...]
+
+
+class FitLine(Part):
+    """One need of a file against what its target has, in bytes; None where it isn't known, or not published."""
+
+    what: str
+    label: Label
+    needs_bytes: int | None
+    where: str
+    has_bytes: int | None
+    fits: bool | None
+
+
+class Finding(Part):
+    """What a check found of an operator on the target."""
+
+    code: str
+    severity: str
+    message: str
+    where: str
+
+
+class Fits(Part):
+    """Whether a file fits its target, as far as is known before it runs there."""
+
+    file: str
+    fits: bool
+    lines: tuple[FitLine, ...]
+    findings: tuple[Finding, ...]
+
+
+class Reproduction(Part):
+    """What it takes to make this again: the recipe, each stage's settings as they were used, the task's parts and the files by digest."""
+
+    recipe: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    task: dict[str, str]
+    files: dict[str, str]
+    machine: str
+
+
+class Spread(Part):
+    """How samples are spread: counts of equal bins between `low` and `high`, and of those that were slower."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    beyond: int
+
+
 class MeasurementFacts(Part):
     """One figure of one file: `value` is the median, `low` and `high` its 95 % interval over fresh processes.
 
-    `drift` is how much slower the last third of the samples was than the first (0.02 = 2 %). An estimate has its error
+    `drift` is how much slower the last third of the samples was than the first (0.02 = 2 %), `histogram` their spread in `unit`. An estimate has its error
     band as `low` and `high`, and says in `how` what it rests on.
     """
 
@@ -108,6 +224,7 @@ class MeasurementFacts(Part):
     samples: int
     processes: int
     drift: float | None
+    histogram: Spread | None = None
     valid: bool
     why_invalid: str | None
     how: str
@@ -166,7 +283,7 @@ class Report(Part):
     toolchain: dict[str, str]
     metric: MetricFacts
     test_samples: int
-    rows: tuple[ReportRow, ...]
+    rows: tuple[ReportRow, ...] = Field(min_length=1)
     controls: tuple[ReportRow, ...]
     reference: str
     drop: dict[str, Interval]
@@ -181,6 +298,10 @@ class Report(Part):
     cuts: tuple[dict[str, Any], ...] = ()
     quantised: dict[str, int] = {}
     ledger: dict[str, Any] | None = None
+    layers: Layers | None = None
+    fits: tuple[Fits, ...] = ()
+    confusion: Confusion | None = None
+    reproduction: Reproduction | None = None
 
     @property
     def passed(self) -> bool:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.bench import ratio_text
-from pipeline.report import audited, ledger
+from pipeline.report import audited, ledgered
 from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -142,7 +142,7 @@ def _choice(report: Report) -> Sheet:
 
 
 def _ledger(report: Report) -> Sheet:
-    return Sheet("ledger", ledger.COLUMNS, tuple(ledger.rows(report.ledger)) if report.ledger else ())
+    return Sheet("ledger", ledgered.COLUMNS, tuple(ledgered.rows(report.ledger)) if report.ledger else ())
 
 
 def _quantised(report: Report) -> Sheet:

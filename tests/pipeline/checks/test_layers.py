@@ -65,3 +65,11 @@ def test_a_layer_further_apart_than_one_step_is_named_before_one_that_may_be_rou
 
     assert layer is not None
     assert (layer.first, layer.max_lsb) == ("c", 5)
+
+
+def test_a_transpose_back_to_channels_first_before_a_flattening_is_no_difference() -> None:
+    values = np.arange(4 * 6 * 5, dtype=np.int8).reshape(4, 6, 5)
+    first = [Activation("squeeze", "squeeze", 0.5, 0, values)]
+    second = [Activation("t", "TRANSPOSE", 0.5, 0, values.reshape(4, 6, 5, 1))]
+
+    assert first_divergence(first, second) is None
