@@ -19,7 +19,7 @@ test: ready
 test-offline: ready
 	$(BIN)/python tests/offline.py $(MAKE) test
 
-ready: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc
+ready: .venv/with-test .venv/with-links .venv/with-tweets .venv/with-cc .venv/with-chromium
 
 test-slow: ready .venv/with-qemu .venv/with-qemu-arm
 	$(BIN)/python -m pytest -m slow --durations 0
@@ -55,6 +55,12 @@ clean:
 .venv/with-cc: | .venv/with-test
 	@command -v cc >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; } \
 		|| { echo "the tests need a C compiler; install it: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@touch $@
+
+# The report's page is read in a real browser.
+.venv/with-chromium: | .venv/with-test
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+		|| { echo "the tests need Chromium; install it: apt-get install chromium" >&2; exit 1; }
 	@touch $@
 
 .venv/with-qemu: | .venv/with-test

@@ -23,6 +23,8 @@ from pipeline.verbs.next_command import after_run
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.pack import pack
 from pipeline.verbs.printing import print_reports
+from pipeline.verbs.report import report as report_verb
+from pipeline.verbs.report import write_at_end
 from pipeline.verbs.targets import targets
 from pipeline.verbs.teachers import teachers
 from pipeline.verbs.verify import verify
@@ -129,6 +131,7 @@ def run(
         if not as_json:
             print_reports(reports)
         raise
+    write_at_end(reports, out)
     if as_json:
         typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
@@ -197,6 +200,7 @@ app.command(name="devices")(devices)
 app.command(name="doctor")(doctor)
 app.command(name="fit")(fit)
 app.command(name="pack")(pack)
+app.command(name="report")(report_verb)
 app.command(name="targets")(targets)
 app.command(name="teachers")(teachers)
 app.command(name="verify")(verify)

@@ -9,6 +9,7 @@ EdgepressError            one line on stderr, exit code 2
 ├── ExportError           a network can't be traced, quantised or converted
 ├── TeacherError         a teacher isn't worth learning from: exit code 1, as of a gate that failed
 ├── TrainingError         training can't go on: loss not finite, accuracy collapsed
+├── ReportError           a run's folder holds no report, or one that can't be read
 ├── StoreError            the store can't be read or written: disk full, read-only, locked
 ├── DeviceError           a device, or a process that runs a model, fails
 │   └── RefusedError      a device can't take this file, and may take another
@@ -66,6 +67,10 @@ class ExportError(EdgepressError):
 
 class TrainingError(EdgepressError):
     """Training can't go on: loss not finite, accuracy collapsed."""
+
+
+class ReportError(EdgepressError):
+    """A run's folder holds no report, or one that can't be read."""
 
 
 class StoreError(EdgepressError):

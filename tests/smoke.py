@@ -29,6 +29,7 @@ def run_smoke(recipe: str, folder: Path, target: str = "raspberry-pi-4") -> Smok
         code = app(["run", recipe, "--out", str(folder / "out")], standalone_mode=False)
     seconds = time.process_time() - before
     assert not code, (folder / "out" / target / "report.md").read_text(encoding="utf-8")
+    assert (folder / "out" / "report.html").is_file()
     out = folder / "out" / target
     return Smoke(
         folder=out,

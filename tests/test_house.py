@@ -14,7 +14,7 @@ from tests.small_files import write_onnx
 ROOT = Path(__file__).parent.parent
 LIGHT_COMMANDS = (
     *(["--help"], ["targets"], ["targets", "pixel-8"], ["run", "--help"], ["bench", "--help"]),
-    *(["check", "--help"], ["check", "--explain", "float-op"], ["doctor"]),
+    *(["report", "--help"], ["check", "--help"], ["check", "--explain", "float-op"], ["doctor"]),
 )
 
 

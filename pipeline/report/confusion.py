@@ -18,7 +18,7 @@ def confusion(made: Made) -> Confusion | None:
     if isinstance(answers, tuple) or isinstance(targets, tuple) or not _classes(answers, targets):
         return None
     counts = np.zeros((answers.shape[1],) * 2, np.int64)
-    np.add.at(counts, (targets, answers.argmax(1)), 1)
+    np.add.at(counts, (targets.astype(np.int64), answers.argmax(1)), 1)
     named = len(made.task.labels) == len(counts)
     labels = made.task.labels if named else tuple(str(number) for number in range(len(counts)))
     return Confusion(

@@ -53,4 +53,6 @@ def _pair(forms: tuple[str, str], layers: Sequence[Layer]) -> LayerPair:
         LayerAgreement(name=layer.first, operator=layer.operator, equal=layer.equal, max_lsb=layer.max_lsb)
         for layer in layers[:MOST_LAYERS]
     )
-    return LayerPair(one=forms[0], other=forms[1], layers=told, first_divergence=parted and in_words(forms, parted))
+    return LayerPair(
+        one=forms[0], other=forms[1], layers=told, first_divergence=None if parted is None else in_words(forms, parted)
+    )

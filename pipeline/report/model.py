@@ -5,7 +5,7 @@ Every number that is not exact is typed `measured`, `emulated` or `estimated`; a
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Label = Literal["exact", "measured", "emulated", "estimated"]
 Outcome = Literal["kept", "missed", "not_shown"]
@@ -151,6 +151,12 @@ class Confusion(Part):
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     wrong: tuple[tuple[str, str, int], ...]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> "Confusion":
+        if self.counts and {len(self.counts), *map(len, self.counts)} != {len(self.labels)}:
+            raise ValueError("counts must have a row and a column for each of the labels")
+        return self
 
 
 class FitLine(Part):

@@ -1,0 +1,88 @@
+"""`edgepress report`: what a run left as one page for people, or what differs between runs and what that did."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import MissingExtraError, ReportError
+from pipeline.verbs.printing import console
+
+if TYPE_CHECKING:
+    from pipeline.report.compare import Comparison
+    from pipeline.report.model import Report
+
+MOST_RUNS = 3
+PAGE, COMPARED = "report.html", "comparison.html"
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="What `edgepress run --out` wrote; of two or three, what differs."),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="The page. [default: report.html in RUN; of several, comparison.html here]")
+]
+Png = Annotated[Path | None, typer.Option("--png", help="Write the main picture too, for a README or a pull request.")]
+
+
+def report(runs: Runs, *, out: Out = None, png: Png = None) -> None:
+    """Write a run's report as one HTML page that opens offline, or compare runs, setting by setting."""
+    from pipeline.report.html import check_installed, comparison_page, run_page  # noqa: PLC0415 - pydantic and numpy
+    from pipeline.report.reading import read_run  # noqa: PLC0415 - as above
+
+    if len(runs) > MOST_RUNS:
+        raise ReportError(f"{len(runs)} runs were given; a comparison takes {MOST_RUNS} at most")
+    if png and len(runs) > 1:
+        raise ReportError(f"--png {png} draws one run; {len(runs)} were given")
+    check_installed()
+    found = [read_run(run) for run in runs]
+    if len(found) == 1:
+        _write(out or runs[0] / PAGE, run_page(found[0]).encode())
+    else:
+        from pipeline.report.compare import compare  # noqa: PLC0415 - as above
+
+        compared = compare(found)
+        _tell(compared)
+        _write(out or Path(COMPARED), comparison_page(compared).encode())
+    if png:
+        from pipeline.report.picture import picture  # noqa: PLC0415 - as above
+
+        _write(png, picture(found[0]))
+
+
+def write_at_end(reports: Sequence["Report"], out: Path) -> None:
+    """Write the page of what a run has just made; says in one line on stderr where it is, or why there is none."""
+    from pipeline.report.html import run_page  # noqa: PLC0415 - pydantic and numpy
+    from pipeline.report.reading import run_of  # noqa: PLC0415 - as above
+
+    if not reports:
+        return
+    try:
+        _write(out / PAGE, run_page(run_of(out, reports)).encode(), err=True)
+    except MissingExtraError as error:
+        typer.echo(f"no {PAGE} was written: {error}", err=True)
+
+
+def _write(path: Path, content: bytes, *, err: bool = False) -> None:
+    from pipeline.drafted import drafted  # noqa: PLC0415 - only here
+
+    with drafted(path.parent, [path.name]) as draft:
+        (draft / path.name).write_bytes(content)
+    typer.echo(f"wrote {path}", err=err)
+
+
+def _tell(found: "Comparison") -> None:
+    from pipeline.report.compare import LETTERS  # noqa: PLC0415 - as above
+    from pipeline.report.text import print_sheets  # noqa: PLC0415 - rich
+
+    for letter, run in zip(LETTERS, found.runs, strict=False):
+        typer.echo(f"{letter}  {run.folder}")
+    typer.echo("\nwhat changed")
+    for change in found.changes or ("nothing that the reports hold: settings, data and versions are equal",):
+        typer.echo(f"  {change}")
+    typer.echo("\nwhat it did")
+    for effect in found.effects:
+        typer.echo(f"  {effect}")
+    typer.echo("")
+    print_sheets(found.sheets, console())
