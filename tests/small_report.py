@@ -38,6 +38,12 @@ FORMS = (
     ("int8 tflite", 0.91, 27_000, 500_000),
 )
 
+SEARCH = """{"schema": 1, "recipe": "bars", "why": "trial 1 is the cheapest", "budget": {"max_drop": 0.02}, "chosen": 1, "front": [0, 1], "trials": [
+ {"number": 0, "settings": {"prune.keep_macs": 0.5}, "fitness": [{"target": "pixel-8", "score": 0.9, "drop_high": 0.01, "size_kib": 20,
+  "cost": 2000, "quantity": "instructions", "unit": "instructions", "label": "emulated"}]},
+ {"number": 1, "settings": {"prune.keep_macs": 0.3}, "fitness": [{"target": "pixel-8", "score": 0.9, "drop_high": 0.02, "size_kib": 20,
+  "cost": 1000, "quantity": "instructions", "unit": "instructions", "label": "emulated"}]},
+ {"number": 2, "settings": {}, "fitness": []}]}"""
 CONFUSION = Confusion(
     form="int8 tflite", labels=("cat", "dog"), counts=((60, 2), (1, 37)), wrong=(("cat", "dog", 2), ("dog", "cat", 1))
 )

@@ -119,7 +119,8 @@ def _sections(report: Report, trials: Trials | None) -> Iterator[Section]:
     from pipeline.report.layer_figures import layer_figures  # noqa: PLC0415 - as above
 
     yield Section("The way through the stages", tuple(figures.way(report)))
-    searched = figures.search(trials, report.target) if trials else None
+    own = trials if trials and trials.recipe == report.recipe else None
+    searched = figures.search(own, report.target) if own else None
     yield Section("What it costs and what it keeps", (*figures.against(report), *([searched] if searched else [])))
     if latencies := tuple(figures.latencies(report)):
         yield Section("Latency", latencies)

@@ -53,6 +53,7 @@ class Trial(_Loose):
 class Trials(_Loose):
     """A search, as far as it is drawn."""
 
+    recipe: str
     why: str
     budget: dict[str, float]
     chosen: int | None

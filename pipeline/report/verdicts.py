@@ -59,7 +59,7 @@ def _latency_verdicts(
             )
             continue
         best = min(figures, key=lambda figure: figure.value)
-        why = f"{best.label} on {best.device}, {best.threads} threads"
+        why = f"{best.label} on {best.device}, {best.threads} thread{'s' * (best.threads > 1)}"
         outcome = _outcome(best.low, best.high, limit)
         if best.label == "estimated" and best.low == best.high:
             why, outcome = f"{why}, with an error that nobody published", "not_shown"

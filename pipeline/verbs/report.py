@@ -60,7 +60,7 @@ def write_at_end(reports: Sequence["Report"], out: Path) -> None:
         return
     try:
         _write(out / PAGE, run_page(run_of(out, reports)).encode(), err=True)
-    except MissingExtraError as error:
+    except (MissingExtraError, ReportError) as error:  # hours of work are done, and delivered
         typer.echo(f"no {PAGE} was written: {error}", err=True)
 
 

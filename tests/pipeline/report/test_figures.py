@@ -10,14 +10,7 @@ from pipeline.report.layer_figures import layer_figures
 from pipeline.report.model import Layers
 from pipeline.report.reading import Run, Trials, read_trials
 from pipeline.report.standing import standing
-from tests.small_report import latency, report, row
-
-SEARCH = """{"schema": 1, "why": "trial 1 is the cheapest", "budget": {"max_drop": 0.02}, "chosen": 1, "front": [0, 1], "trials": [
- {"number": 0, "settings": {"prune.keep_macs": 0.5}, "fitness": [{"target": "pixel-8", "score": 0.9, "drop_high": 0.01, "size_kib": 20,
-  "cost": 2000, "quantity": "instructions", "unit": "instructions", "label": "emulated"}]},
- {"number": 1, "settings": {"prune.keep_macs": 0.3}, "fitness": [{"target": "pixel-8", "score": 0.9, "drop_high": 0.02, "size_kib": 20,
-  "cost": 1000, "quantity": "instructions", "unit": "instructions", "label": "emulated"}]},
- {"number": 2, "settings": {}, "fitness": []}]}"""
+from tests.small_report import SEARCH, latency, report, row
 
 
 def values(spec: Any) -> list[dict[str, Any]]:

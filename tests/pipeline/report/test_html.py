@@ -217,7 +217,7 @@ def test_hostile_names_run_nothing_and_stay_text(browser: Browser, tmp_path: Pat
     bad = report(
         recipe=HOSTILE,
         target="t",
-        reference=HOSTILE,
+        reference=f"z{HOSTILE}",
         rows=(row(HOSTILE, 0.9, 1000, 10), row(f"{HOSTILE} tflite", 0.9, 1000, 10)),
         measurements=(latency(HOSTILE, 0.1, machine=HOSTILE, how=HOSTILE), latency(f"{HOSTILE} tflite", 0.2)),
         toolchain={HOSTILE: HOSTILE},
@@ -228,6 +228,8 @@ def test_hostile_names_run_nothing_and_stay_text(browser: Browser, tmp_path: Pat
         (tmp_path / name).write_text(text, encoding="utf-8")
         found = Opened(browser.new_context().new_page(), tmp_path / name)
 
+        found.page.locator(".plot .mark-symbol.role-mark path").first.hover()
+        assert HOSTILE in found.page.inner_text("#vg-tooltip-element")
         assert found.page.evaluate("window.run") is None
         assert (found.said, found.asked) == ([], [])
         assert found.page.locator("img").count() == 0

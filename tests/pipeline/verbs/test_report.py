@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from pipeline.cli import app
 from pipeline.errors import EdgepressError, ReportError
 from pipeline.verbs.report import write_at_end
-from tests.small_report import report, reproduction, write_run
+from tests.small_report import SEARCH, report, reproduction, write_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -74,6 +74,29 @@ def test_without_the_extra_the_verb_and_the_end_of_a_run_say_so(
     assert (result.returncode, result.stderr) == (2, f"edgepress: {told}")
     assert capsys.readouterr().err == f"no report.html was written: {told}"
     assert not (folder / "report.html").exists()
+
+
+def test_a_search_s_file_that_can_t_be_read_costs_a_run_its_page_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fit.json").write_text("{}")
+
+    write_at_end([report()], tmp_path)
+
+    assert capsys.readouterr().err.startswith(
+        f"no report.html was written: {tmp_path / 'fit.json'}: key 'recipe' is missing"
+    )
+
+
+def test_a_search_beside_a_run_is_drawn_where_it_is_that_recipe_s(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, report(target="pixel-8"))
+    for recipe, count in (("bars", 1), ("another", 0)):
+        (folder / "fit.json").write_text(SEARCH.replace('"recipe": "bars"', f'"recipe": "{recipe}"'))
+        run_report(folder)
+
+        assert (folder / "report.html").read_text(encoding="utf-8").count(
+            "The search: what each trial lost and cost</h4>"
+        ) == count
 
 
 def test_it_imports_no_torch(tmp_path: Path) -> None:
