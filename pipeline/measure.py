@@ -4,10 +4,11 @@ All files of one device and thread count take turns in one go, so that they can 
 device can't take is left out, and said.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from devices import Device, Measurement, Request, open_device
 from devices.host import cores
@@ -21,6 +22,10 @@ from pipeline.report.made import Made
 from pipeline.report.model import LayerTime, LayerTimes
 from pipeline.store import Store
 from targets import Target
+
+
+class LayeredDevice(Device, Layered, Protocol):
+    """A device that also tells what each operator takes."""
 
 
 def measure(
@@ -48,27 +53,33 @@ def measure_layers(
 ) -> tuple[LayerTimes, ...]:
     """Return what each operator of the recipe's files takes, where a device tells: ONNX Runtime on the host, Vela."""
     files = {row.title: made.done[row.model].artifact for row in made.file_rows() if made.recipe.measure}
+    paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}
     found: list[LayerTimes] = []
     for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
         opened = open_device(spec, target)
-        if not isinstance(opened, Layered):
-            continue
-        for title, artifact in files.items():
-            path = artifact.file(f"model.{artifact.kind}")
-            try:
-                opened.runtime(path)
-                layers = opened.layers(path, Request())
-            except RefusedError:
-                continue  # its runtime takes no such file, or tells no layers
-            except DeviceError as error:
-                say(f"no times of layers: {error}")  # the file itself was measured
-                continue
-            say(f"timed {len(layers)} layers of {title} on {name}")
-            found.append(_layer_times(title, name, opened, layers))
+        if isinstance(opened, Layered):
+            found += _layers_told(paths, name, opened, say)
     return tuple(found)
 
 
-def _layer_times(title: str, name: str, device: Device, layers: Sequence[Timed]) -> LayerTimes:
+def _layers_told(
+    paths: Mapping[str, Path], name: str, device: LayeredDevice, say: Callable[[str], None]
+) -> Iterator[LayerTimes]:
+    """Give the times of each file's layers; what a device doesn't take or tell is left out, and what breaks is said."""
+    for title, path in paths.items():
+        try:
+            device.runtime(path)
+            layers = device.layers(path, Request())
+        except RefusedError:
+            continue  # its runtime takes no such file, or tells no layers
+        except DeviceError as error:
+            say(f"no times of layers: {error}")  # the file itself was measured
+            continue
+        say(f"timed {len(layers)} layers of {title} on {name}")
+        yield _layer_times(title, name, device, layers)
+
+
+def _layer_times(title: str, name: str, device: LayeredDevice, layers: Sequence[Timed]) -> LayerTimes:
     told = tuple(LayerTime(**asdict(layer)) for layer in layers[:MOST_LAYERS])
     timed = device.name == "host"
     how = "ONNX Runtime's profile, which takes time itself: shares are to be trusted, their sum isn't the latency"

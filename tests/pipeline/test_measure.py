@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from devices import Measurement, Request
+from devices.layer_times import LayerTime, shared
 from pipeline.errors import DeviceError, RefusedError
-from pipeline.measure import _taken, _thread_counts
+from pipeline.measure import _layers_told, _taken, _thread_counts
 from pipeline.store import Store
 from targets import load_target
 from tests.pipeline.test_bench import Recorded
@@ -57,3 +58,34 @@ def test_a_board_is_asked_for_its_own_cores_and_what_knows_no_threads_for_one() 
 
     assert _thread_counts(Recorded(), target) == [1, 4]
     assert _thread_counts(TfliteOnly(), target) == [1]
+
+
+class Layered(TfliteOnly):
+    """A device that tells layers of TFLite files, unless it is broken."""
+
+    name = "layered"
+    broken = False
+
+    def layers(self, model: Path, _request: Request) -> tuple[LayerTime, ...]:
+        if self.broken:
+            raise DeviceError("its account can't be read")
+        return shared([("CONV_2D", model.name, 3.0, "cycles"), ("MEAN", "mean", 1.0, "cycles")])
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [(False, ["timed 2 layers of int8 tflite on t"]), (True, ["no times of layers: its account can't be read"])],
+)
+def test_layers_are_told_of_what_a_device_takes_and_a_broken_account_is_said(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, told: list[str], *, broken: bool
+) -> None:
+    said: list[str] = []
+    device = Layered()
+    monkeypatch.setattr(device, "broken", broken)
+
+    found = list(_layers_told(paths, "t", device, said.append))
+
+    assert said == told
+    assert [(times.file, times.device, times.label, times.layers[0].share) for times in found] == (
+        [] if broken else [("int8 tflite", "t", "estimated", 0.75)]
+    )
