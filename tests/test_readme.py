@@ -47,6 +47,7 @@ FLAGS = {
         *("--json", "--fresh", "--quick", "--strict"),
     },
     "teachers": {"--set", "--json"},
+    "report": {"--out", "--png"},
     "init": set(),
     "gc": {"--keep-days"},
     "devices": {"--setup", "--calibration"},
@@ -183,6 +184,13 @@ def test_every_device_of_the_readme_is_there_and_none_is_missing() -> None:
     ]
 
     assert set(re.findall(r"`(\w+)[`:]", table)) == set(backends())
+
+
+def test_every_picture_of_the_readme_is_there_and_small() -> None:
+    named = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+
+    assert named == [".github/report.png"]
+    assert all(0 < (ROOT / name).stat().st_size < 150_000 for name in named)
 
 
 def test_the_version_is_that_of_the_project() -> None:

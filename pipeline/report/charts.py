@@ -36,7 +36,7 @@ TALLEST = 0.5
 """Of a row, what the highest column of a histogram takes."""
 ABOVE = -14
 """Pixels from a mark up to its name."""
-NAME_PX = 230
+NAME_PX, MOST_LETTERS = 230, 36
 
 
 def variable(name: str) -> str:
@@ -210,7 +210,11 @@ def matrix(cells: Sequence[Row], labels: Sequence[str], *, numbered: bool) -> Sp
     data = _chart([{**each, "colour": variable("network" if each["right"] else "control")} for each in cells])
     sort = list(labels)
     axis = alt.Axis(
-        labelAngle=-90 if max(map(len, labels)) > 2 else 0, labelLimit=90, orient="top", domain=False, ticks=False
+        labelAngle=-90 if len(labels) * max(map(len, labels)) > MOST_LETTERS else 0,
+        labelLimit=90,
+        orient="top",
+        domain=False,
+        ticks=False,
     )
     across = alt.X("answer:N", sort=sort, title="answered", axis=axis)
     down = alt.Y("true:N", sort=sort, title="true", axis=alt.Axis(labelLimit=90, domain=False, ticks=False))

@@ -37,7 +37,7 @@ def way(report: Report) -> Iterator[Figure]:
     """Give the way through the stages: score, size, multiply-accumulates, latency."""
     rows = [*report.rows, *report.controls]
     yield _scores(report, rows)
-    yield _column(report, rows, "Size", "KiB", lambda row: row.size_bytes / KIB, lambda value: f"{value:,.1f} KiB")
+    yield _column(report, rows, "Size", "KiB", lambda row: row.size_bytes / KIB, lambda value: in_bytes(KIB * value))
     yield _column(report, rows, "MACs of one inference", "MACs", lambda row: row.macs, shortened)
     if place := _best_place(report):
         yield _timings(report, *place)
@@ -168,9 +168,9 @@ def shortened(count: float) -> str:
 
 
 def in_bytes(count: float) -> str:
-    """Return a size: "624 B", "26.7 KiB", "8.0 GiB"."""
+    """Return a size: "624 B", "26.7 KiB", "1.04 MiB"."""
     unit, power = next((each for each in UNITS if count >= KIB ** each[1]), ("B", 0))
-    return f"{count / KIB**power:,.1f} {unit}" if power else f"{count:,.0f} B"
+    return f"{count / KIB**power:,.{1 if power == 1 else 2}f} {unit}" if power else f"{count:,.0f} B"
 
 
 def milliseconds(each: MeasurementFacts) -> str:
@@ -215,7 +215,7 @@ def _column(report: Report, rows: Sequence[ReportRow], title: str, unit: str, of
         ("form", unit),
         tuple((row["name"], f"{row['value']:,.5g}" if unit == "KiB" else f"{row['value']:,}") for row in drawn),
     )
-    says = f"From {_extremes(drawn, 'smallest', 'largest')}."
+    says = f"{_extremes(drawn, 'Smallest', 'largest')}."
     return Figure(title, says, charts.bars(drawn, title=unit), table, brief="exact")
 
 
@@ -235,6 +235,8 @@ def _named(report: Report, title: str) -> dict[str, Any]:
 
 def _extremes(rows: Sequence[Row], least: str, most: str) -> str:
     low, high = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
+    if low["value"] == high["value"]:
+        return f"all {low['shown']}"
     return f"{least} {low['shown']} ({low['name']}), {most} {high['shown']} ({high['name']})"
 
 

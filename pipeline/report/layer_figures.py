@@ -8,8 +8,8 @@ from pipeline.report.figures import Figure, in_bytes, shortened
 from pipeline.report.model import LayerCost, LayerPair, Layers, LayerTimes
 from pipeline.report.text import Sheet
 
-MOST_DRAWN = 32
-"""Layers in one chart; the table has all of them."""
+MOST_DRAWN, LEAST_SHARE = 32, 0.01
+"""Layers in one chart, and of the largest what the smallest must be; the table has all of them."""
 
 
 def layer_figures(found: Layers) -> Iterator[Figure]:
@@ -107,11 +107,12 @@ def _row(
 
 
 def _drawn(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the largest, in the order of the network."""
+    """Return the largest, in the order of the network; what is too small to be seen is left to the table."""
+    least = LEAST_SHARE * max(row["value"] for row in rows)
     kept = sorted(range(len(rows)), key=lambda number: -rows[number]["value"])[:MOST_DRAWN]
-    return [rows[number] for number in sorted(kept)]
+    return [rows[number] for number in sorted(kept) if rows[number]["value"] >= least]
 
 
 def _rest(rows: Sequence[dict[str, Any]]) -> str:
-    left = len(rows) - MOST_DRAWN
-    return f"The {MOST_DRAWN} largest of {len(rows)}; the table has all" if left > 0 else ""
+    shown = len(_drawn(rows))
+    return f"The {shown} largest of {len(rows)}; the table has all" if shown < len(rows) else ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.report.figures import by_place, interval, milliseconds, role_of, shortened
+from pipeline.report.figures import by_place, in_bytes, interval, milliseconds, role_of, shortened
 from pipeline.report.model import Gain, MeasurementFacts, Report, ReportRow, Verdict
 
 KIB = 1024
@@ -71,7 +71,7 @@ def standing(report: Report) -> Standing:
         report.target,
         WORDS[state],
         interval(row.score),
-        f"{row.size_bytes / KIB:,.1f} KiB",
+        in_bytes(row.size_bytes),
         *(_latency(report, row), _memory(report, row), _fits(report), _findings(report)),
     )
     failed = "; ".join(report.fidelity.why_failed) if report.fidelity else ""
@@ -103,7 +103,7 @@ def _tiles(report: Report, row: ReportRow) -> Iterator[Tile]:
     gain = next(
         (each for each in report.gains if each.new == row.stage and role_of(report, each.old) == "reference"), None
     )
-    yield Tile("size", f"{row.size_bytes / KIB:,.1f} KiB", _smaller(gain))
+    yield Tile("size", in_bytes(row.size_bytes), _smaller(gain))
     if row.macs is not None:
         yield Tile("multiply-accumulates", shortened(row.macs), _fewer(gain))
     timed = _timed(report, row)
@@ -114,7 +114,7 @@ def _tiles(report: Report, row: ReportRow) -> Iterator[Tile]:
 def _smaller(gain: Gain | None) -> str:
     if gain is None:
         return ""
-    return f"{gain.old} {gain.old_bytes / KIB:,.1f} KiB, {gain.old_bytes / gain.new_bytes:.1f} times as large"
+    return f"{gain.old} {in_bytes(gain.old_bytes)}, {gain.old_bytes / gain.new_bytes:.1f} times as large"
 
 
 def _fewer(gain: Gain | None) -> str:

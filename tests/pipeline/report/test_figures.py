@@ -37,7 +37,7 @@ def test_the_way_shows_each_form_with_its_owner() -> None:
         "student alone, tflite by PTQ": "control",
     }
     assert ("int8 tflite", "0.9100 [0.8900, 0.9300]") in score.table.rows
-    assert "smallest 25.4 KiB (int8 onnx)" in size.says
+    assert "Smallest 25.4 KiB (int8 onnx)" in size.says
     assert "student alone, tflite by PTQ" not in {line[0] for line in macs.table.rows}  # nobody counted it
     assert "fastest 0.09 ms (int8 tflite)" in timed.says
 
@@ -128,6 +128,8 @@ def test_large_counts_keep_three_figures(count: float, shown: str) -> None:
     assert figures.shortened(count) == shown
 
 
-@pytest.mark.parametrize(("count", "shown"), [(8, "8 B"), (27_310, "26.7 KiB"), (2**21, "2.0 MiB"), (2**33, "8.0 GiB")])
+@pytest.mark.parametrize(
+    ("count", "shown"), [(8, "8 B"), (27_310, "26.7 KiB"), (2**21, "2.00 MiB"), (2**33, "8.00 GiB")]
+)
 def test_sizes_have_a_unit_that_fits(count: float, shown: str) -> None:
     assert figures.in_bytes(count) == shown
