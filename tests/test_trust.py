@@ -18,6 +18,7 @@ NAMES = (
     *("recipe", "target", "settings", "waivers", "baseline", "budget", "places", "spec"),
     *("turn", "adb devices", "benchmark_model", "arena", "vela", "state of a board", "counts of qemu"),
     *("profile of layers", "onnx", "tflite", "samples", "artifact", "architecture", "weights", "table of costs"),
+    *("report of a run", "search of a run"),
     *("archive", "manifest.json of an archive", "report.json of an archive", "bom.cdx.json of an archive"),
 )
 CASES = 300

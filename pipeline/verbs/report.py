@@ -1,18 +1,22 @@
 """`edgepress report`: what a run left as one page for people, or what differs between runs and what that did."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import MissingExtraError, ReportError
+from pipeline.gate.plain import plain
 from pipeline.verbs.printing import console
 
 if TYPE_CHECKING:
     from pipeline.report.compare import Comparison
     from pipeline.report.model import Report
+    from pipeline.report.text import Sheet
 
+MOST_TOLD = 1000
 MOST_RUNS = 3
 PAGE, COMPARED = "report.html", "comparison.html"
 
@@ -73,16 +77,21 @@ def _write(path: Path, content: bytes, *, err: bool = False) -> None:
 
 
 def _tell(found: "Comparison") -> None:
+    """Print a comparison; what it repeats of somebody's report must not steer the terminal."""
     from pipeline.report.compare import LETTERS  # noqa: PLC0415 - as above
     from pipeline.report.text import print_sheets  # noqa: PLC0415 - rich
 
-    for letter, run in zip(LETTERS, found.runs, strict=False):
-        typer.echo(f"{letter}  {run.folder}")
-    typer.echo("\nwhat changed")
-    for change in found.changes or ("nothing that the reports hold: settings, data and versions are equal",):
-        typer.echo(f"  {change}")
-    typer.echo("\nwhat it did")
-    for effect in found.effects:
-        typer.echo(f"  {effect}")
-    typer.echo("")
-    print_sheets(found.sheets, console())
+    runs = [f"{letter}  {run.folder}" for letter, run in zip(LETTERS, found.runs, strict=False)]
+    same = ("nothing that the reports hold: settings, data and versions are equal",)
+    for title, lines in (("", runs), ("what changed", found.changes or same), ("what it did", found.effects)):
+        typer.echo("\n".join(filter(None, (title, *(f"{'  ' * bool(title)}{_shown(line)}" for line in lines)))) + "\n")
+    print_sheets(map(_safe, found.sheets), console())
+
+
+def _safe(sheet: "Sheet") -> "Sheet":
+    rows = tuple(tuple(map(_shown, row)) for row in sheet.rows)
+    return replace(sheet, title=_shown(sheet.title), columns=tuple(map(_shown, sheet.columns)), rows=rows)
+
+
+def _shown(text: str) -> str:
+    return plain(text, most=MOST_TOLD)

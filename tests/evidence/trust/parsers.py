@@ -35,12 +35,14 @@ from pipeline.places import read_places
 from pipeline.pruning.table import FILE as TABLE
 from pipeline.pruning.table import read_table
 from pipeline.recipe import read_recipe
+from pipeline.report.reading import read_run, read_trials
 from pipeline.saved_network import ARCHITECTURE, WEIGHTS, read_architecture, read_header
 from targets import load_target
 from targets.profiles import SHIPPED
 from tests.pipeline.checks import fuzz_worker
 from tests.small_archive import indexed, members_of, written
 from tests.small_files import write_float_onnx, write_float_tflite, write_onnx, write_tflite
+from tests.small_report import SEARCH, report
 from tests.small_run import write_run
 
 STAGES = ("teach", "distill", "prune", "quantize", "export_onnx", "export_tflite", "outputs", "ptq_onnx", "ptq_tflite")
@@ -133,6 +135,8 @@ def _files(folder: Path) -> dict[str, Parser]:
         "architecture": Parser(_in(saved, ARCHITECTURE, read_architecture), [_architecture()]),
         "weights": Parser(_in(saved, WEIGHTS, read_header), [_weights()]),
         "table of costs": Parser(_in(saved, TABLE, read_table), [_table()]),
+        "report of a run": Parser(_in(saved, "report.json", read_run), [json.dumps(report().to_json()).encode()]),
+        "search of a run": Parser(_in(saved, "fit.json", read_trials), [SEARCH.encode()]),
     }
 
 

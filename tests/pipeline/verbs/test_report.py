@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from pipeline.cli import app
 from pipeline.errors import EdgepressError, ReportError
 from pipeline.verbs.report import write_at_end
-from tests.small_report import SEARCH, report, reproduction, write_run
+from tests.small_report import SEARCH, report, reproduction, row, write_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -41,6 +41,19 @@ def test_two_runs_are_compared_in_the_terminal_and_on_a_page(tmp_path: Path) -> 
     assert result.exit_code == 0
     assert result.stdout.splitlines()[3:5] == ["what changed", "  distill.temperature: 4.0 -> 2.0"]
     assert "distill.temperature" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_what_a_report_says_can_not_steer_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07\u202e"
+    first = write_run(tmp_path / "a", report())
+    second = write_run(
+        tmp_path / "b", report(reproduction=reproduction(temperature=evil), rows=(row(evil, 0.9, 1, 1),))
+    )
+
+    told = run_report(first, second, "--out", tmp_path / "both.html").stdout
+
+    assert "owned" in told
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
 
 
 def test_what_can_t_be_done_is_one_line(tmp_path: Path) -> None:
