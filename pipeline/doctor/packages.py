@@ -27,6 +27,7 @@ ADDS = {
     "ledger": "energy and CO2e of a run",
     "mlflow": "--log mlflow",
     "tensorboard": "--log tensorboard",
+    "report": "report.html at the end of a run, and the verb report",
     "scale": "--workers and --cluster, by Ray",
     "demo": "the built-in recipes",
     "sign": "signatures of archives: pack and verify with --key",
