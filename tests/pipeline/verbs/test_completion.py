@@ -81,7 +81,13 @@ def test_tab_answers_at_once_and_loads_nothing_heavy() -> None:
 def test_bash_completes_with_the_script_that_is_shown(tmp_path: Path) -> None:
     bash = shutil.which("bash")
     assert bash
-    show = [bash, "--norc", "-c", '"$0" --show-completion; exit $?', EDGEPRESS]  # it looks which shell has called it
+    show: list[str | Path] = [
+        bash,
+        "--norc",
+        "-c",
+        '"$0" --show-completion; exit $?',
+        EDGEPRESS,
+    ]  # it looks which shell has called it
     script = subprocess.run(show, capture_output=True, text=True, check=True).stdout
     asked = 'COMP_WORDS=(edgepress run keyw); COMP_CWORD=2; _edgepress_completion edgepress; echo "${COMPREPLY[@]}"'
     environment = {**os.environ, "PATH": f"{EDGEPRESS.parent}{os.pathsep}{os.environ['PATH']}"}
