@@ -87,7 +87,7 @@ def moment(place: Path, after_s: float, peace: dict[str, str]) -> dict[str, Any]
     mounted(place)
     ended, told = run(place, full_after_s=after_s)
     before = records(place / "store")
-    half = (place / "out" / whole_runs.TARGET).exists() and not whole_runs.promised(place / "out")
+    half = whole_runs.half_written(place / "out")
     again, told_again = run(place)
     after = records(place / "store")
     own = {} if again else whole_runs.digests(place / "store", place / "out")

@@ -99,7 +99,8 @@ def under_fire(
     ended, errors = run(folder, store, out, kind)
     if ended:
         raise SystemExit(f"{name} ended with {ended} after its kills: {errors[-2000:]}")
-    whole_runs.promised(out)
+    if whole_runs.half_written(out):
+        raise SystemExit(f"{name} left a half-written folder")
     own, known = whole_runs.digests(store, out), peace[kind]["digests"]
     different = [key for key in {*own, *known} if own.get(key) != known.get(key)]
     return {"kind": kind, "kills": len(victims), "different": len(different), **found, "victims": victims}

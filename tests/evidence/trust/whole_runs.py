@@ -78,7 +78,13 @@ def digests(root: Path, out: Path) -> dict[str, str]:
     return {**made, **{name: (out / TARGET / name).read_bytes().hex() for name in FILES}}
 
 
-def promised(out: Path) -> bool:
-    """Say whether what lies in the folder is whole: a report beside the files that it tells of."""
-    report = json.loads((out / TARGET / "report.json").read_text(encoding="utf-8"))
-    return bool(report["rows"]) and all((out / TARGET / name).stat().st_size for name in FILES)
+def half_written(out: Path) -> bool:
+    """Say whether a folder holds some of what a run delivers, and not all of it: a report beside the files that it tells of."""
+    folder = out / TARGET
+    if not [*folder.glob("[!.]*")]:
+        return False
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return not report["rows"] or not all((folder / name).stat().st_size for name in FILES)
+    except (FileNotFoundError, ValueError):
+        return True
