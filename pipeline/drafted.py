@@ -20,4 +20,6 @@ def drafted(folder: Path, files: Iterable[str]) -> Iterator[Path]:
                 if (draft / file).exists():
                     (draft / file).replace(folder / file)
     except OSError as error:
-        raise StoreError(f"{folder} can't be written ({error.strerror}); name another folder with --out") from error
+        raise StoreError(
+            f"{folder} can't be written ({error.strerror}); make room there, or name another folder with --out"
+        ) from error

@@ -139,7 +139,7 @@ def test_a_log_changes_no_key(runs: Runs) -> None:
 
 
 def test_no_log_is_written_where_none_is_asked_for_and_none_into_the_home_folder(runs: Runs) -> None:
-    assert [path.name for path in (runs.folder / "plain").iterdir()] == [TARGET]
+    assert sorted(path.name for path in (runs.folder / "plain").iterdir()) == [TARGET, "report.html"]
     assert [path.name for path in (runs.folder / "home").rglob("*") if "mlflow" in path.name.lower()] == []
 
 

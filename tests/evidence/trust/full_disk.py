@@ -27,6 +27,7 @@ EPOCHS = 6
 ROOM = "64m"
 MARK = "EDGEPRESS_OWN_MOUNTS"
 CHUNK = bytes(1 << 16)
+NO_SPACE = os.strerror(errno.ENOSPC)
 HEAVY = (
     "pipeline.stages.prune",
     "pipeline.stages.quantize",
@@ -91,11 +92,12 @@ def moment(place: Path, after_s: float, peace: dict[str, str]) -> dict[str, Any]
     again, told_again = run(place)
     after = records(place / "store")
     own = {} if again else whole_runs.digests(place / "store", place / "out")
-    clear = ended == 0 or (ended == 2 and told.strip().splitlines()[-1].startswith("edgepress: ") and "full" in told)
+    last = told.strip().splitlines()[-1] if told.strip() else ""
+    clear = ended == 0 or (ended == 2 and last.startswith("edgepress: ") and ("full" in last or NO_SPACE in last))
     return {
         "after_s": round(after_s, 2),
         "ended_with": ended,
-        "told": told.strip().splitlines()[-1] if told.strip() else "",
+        "told": last,
         "steps_finished": len(before),
         "lost": [key for key, text in before.items() if after.get(key) != text],
         "half_written": half,
