@@ -16,6 +16,7 @@ from pipeline.artifact import Facts
 from pipeline.chosen import with_chosen
 from pipeline.console import in_notebook, showing
 from pipeline.deliver import deliver
+from pipeline.dotted import dotted, toml_value
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.ledger import Ahead, metered
 from pipeline.measure import measure, measure_layers
@@ -267,19 +268,7 @@ def devices_of(recipe: Recipe, given: Sequence[str], targets: Sequence[str]) -> 
 
 def _flat(settings: Mapping[str, Any]) -> list[str]:
     """Return nested settings as "section.key=value" lines, values as TOML writes them."""
-    lines = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            lines += [f"{key}.{line}" for line in _flat(value)]
-        else:
-            lines.append(f"{key}={_toml(value)}")
-    return lines
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return [f"{name}={toml_value(value)}" for name, value in dotted(settings) if value != {}]
 
 
 def _toolchain() -> dict[str, str]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 """Of a requirement "name[extra]>=1; marker": https://packaging.python.org/specifications/dependency-specifiers/"""
 
@@ -22,11 +24,6 @@ def environment(toolchain: Iterable[str]) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "distributions": _closure([*toolchain, *_loaded()]),
     }
-
-
-def plain_name(name: str) -> str:
-    """Return a distribution's name as all of its spellings are written: PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _loaded() -> list[str]:
@@ -41,7 +38,7 @@ def _closure(names: Iterable[str]) -> dict[str, str]:
     seen: set[str] = set()
     pending = list(names)
     while pending:
-        name = plain_name(pending.pop())
+        name = canonicalize_name(pending.pop())
         if name in seen:
             continue
         seen.add(name)

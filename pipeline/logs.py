@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.dotted import dotted
 from pipeline.errors import MissingExtraError, RecipeError, did_you_mean
 from pipeline.plan import Step
 from pipeline.recipe import Recipe
@@ -198,12 +199,9 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "." if letter == ":" else "-" for letter in name)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return nested settings by their dotted names, as text."""
-    found: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = (value if isinstance(value, str) else json.dumps(value))[:MAX_PARAMETER]
-    return found
+    named = {name: value for name, value in dotted(settings) if value != {}}
+    return {
+        name: (value if isinstance(value, str) else json.dumps(value))[:MAX_PARAMETER] for name, value in named.items()
+    }

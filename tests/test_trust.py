@@ -1,10 +1,6 @@
 """What the world does to the product, in small slices; the whole studies are `tests/evidence/trust`."""
 
-import json
-import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,8 +8,8 @@ from pipeline.cli import main
 from pipeline.errors import EdgepressError
 from tests.evidence.trust.fuzz import HANG_SECONDS, throw
 from tests.evidence.trust.parsers import Parser, parsers
+from tests.study import study
 
-ROOT = Path(__file__).parents[1]
 NAMES = (
     *("recipe", "target", "settings", "waivers", "baseline", "budget", "places", "spec"),
     *("turn", "adb devices", "benchmark_model", "arena", "vela", "state of a board", "counts of qemu"),
@@ -85,18 +81,10 @@ def test_an_error_cannot_steer_the_terminal(
     assert all(letter.isprintable() for letter in told.removesuffix("\n"))
 
 
-def study(name: str, *options: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"tests.evidence.trust.{name}", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_disk_that_fills_up_loses_nothing() -> None:
-    found = study("full_disk", "--moments", "4", "--seed", "7")
+    found = study("trust.full_disk", "--moments", "4", "--seed", "7")
 
     assert (found["lost"], found["different"], found["half_written"], found["unclear"]) == (0, 0, 0, 0)
     assert found["ended_with_2"] >= 1
@@ -105,7 +93,7 @@ def test_a_disk_that_fills_up_loses_nothing() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_runs_end_as_those_in_peace() -> None:
-    found = study("kills", "--runs", "5", "--kills", "3", "--seed", "7")
+    found = study("trust.kills", "--runs", "5", "--kills", "3", "--seed", "7")
 
     assert found["kills"] == 15
     assert (found["corrupt"], found["different"], found["left"], found["tracebacks"]) == (0, 0, 0, 0)
@@ -114,6 +102,6 @@ def test_killed_runs_end_as_those_in_peace() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_mutated_models_go_through_the_bounded_process() -> None:
-    found = study("fuzz", "--sandboxed", "200", "--workers", "2", "--seed", "7")
+    found = study("trust.fuzz", "--sandboxed", "200", "--workers", "2", "--seed", "7")
 
     assert (found["cases"], found["wrong"]) == (200, [])

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
+from packaging.utils import canonicalize_name
+
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.reader import Entry
 from pipeline.artifact import canonical_json
-from pipeline.environment import plain_name
 from pipeline.provenance import NOT_STATED
 from pipeline.report.model import Interval, Report
 
@@ -173,8 +174,8 @@ def _teachers(manifest: Manifest) -> Iterator[Json]:
 
 def _libraries(manifest: Manifest) -> Iterator[Json]:
     """Give what made the model; "excluded" is CycloneDX's word for what isn't there at run time."""
-    for name in sorted(manifest.environment.distributions, key=plain_name):
-        plain, version = plain_name(name), manifest.environment.distributions[name]
+    for name in sorted(manifest.environment.distributions, key=canonicalize_name):
+        plain, version = canonicalize_name(name), manifest.environment.distributions[name]
         # edgepress comes from its own source: a purl of an index would name somebody else's.
         purl = f"pkg:{'generic' if plain == 'edgepress' else 'pypi'}/{plain}@{quote(version, safe='.-~_')}"
         yield {

@@ -11,7 +11,7 @@ from pipeline.archive.bom import licence_id
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.reader import Entry
 from pipeline.provenance import NOT_STATED
-from pipeline.report.model import Interval, MeasurementFacts, Report, ReportRow
+from pipeline.report.model import MeasurementFacts, Report, ReportRow
 
 Edges = Mapping[str, Mapping[str, list[str]]]
 """By model file, "inputs" and "outputs", a line each."""
@@ -98,8 +98,8 @@ def _score(row: ReportRow, report: Report, *, prefix: str = "") -> tuple[str, ..
     counts = ("" if count is None else f"{count:,}" for count in (row.parameters, row.macs))
     return (
         prefix + row.stage,
-        _interval(row.score),
-        _interval(lost, "+") if lost else "",
+        row.score.shown(),
+        lost.shown("+") if lost else "",
         *counts,
         f"{row.size_bytes / 1024:.1f} KiB",
     )
@@ -189,10 +189,6 @@ def _pipes(cells: Iterable[str]) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {_plain(line)}" for line in lines)
-
-
-def _interval(value: Interval, sign: str = "") -> str:
-    return f"{value.value:{sign}.4f} [{value.low:{sign}.4f}, {value.high:{sign}.4f}]"
 
 
 def _plain(text: str) -> str:

@@ -7,10 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from pipeline.archive.bom import hashes_in
-from pipeline.archive.manifest import Manifest, Origin, manifest_from
+from pipeline.archive.manifest import Manifest, Origin, manifest_from, parsed
 from pipeline.archive.reader import OUTSIDE, Entry, entry_of
 from pipeline.archive.words import recipe_toml, requirements
 from pipeline.artifact import digest_of_list
@@ -49,16 +47,7 @@ def inconsistent(members: Mapping[str, bytes]) -> tuple[str, ...]:
 
 def report_from(content: bytes) -> Report:
     """Return the report in a report.json; ModelError where it is none."""
-    if len(content) > MAX_JSON_BYTES:
-        raise ModelError(f"report.json is larger than {MAX_JSON_BYTES} bytes")
-    try:
-        return Report.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise ModelError(
-            f"report.json isn't one that this version reads ({where:.80}: {first['msg'][:120]})"
-        ) from error
+    return parsed(content, Report, name="report.json", most_bytes=MAX_JSON_BYTES)
 
 
 def _json(content: bytes, name: str) -> Any:

@@ -4,12 +4,13 @@ The chain that it holds: a figure of the report names an artifact's digest; `art
 digests, out of which `digest_of_list` gives the artifact's again; the model file is one of them.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ModelError
 
+T = TypeVar("T", bound=BaseModel)
 MAX_MANIFEST_BYTES = 16 * 2**20
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -97,14 +98,19 @@ class Manifest(Part):
 
 def manifest_from(content: bytes) -> Manifest:
     """Return the manifest in a manifest.json; ModelError where it is none."""
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise ModelError(f"manifest.json is larger than {MAX_MANIFEST_BYTES} bytes")
+    advice = "; run the recipe again: what it made before is found in the store"
+    return parsed(content, Manifest, name="manifest.json", most_bytes=MAX_MANIFEST_BYTES, advice=advice)
+
+
+def parsed(content: bytes, kind: type[T], *, name: str, most_bytes: int, advice: str = "") -> T:
+    """Return what a JSON member holds; ModelError where it is too large, or isn't of this kind."""
+    if len(content) > most_bytes:
+        raise ModelError(f"{name} is larger than {most_bytes} bytes")
     try:
-        return Manifest.model_validate_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise ModelError(
-            f"manifest.json isn't one that this version reads ({where:.80}: {first['msg'][:120]}); run the recipe again: what it made "
-            "before is found in the store"
+            f"{name} isn't one that this version reads ({where:.80}: {first['msg'][:120]}){advice}"
         ) from error

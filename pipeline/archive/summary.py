@@ -45,7 +45,7 @@ def _scores(manifest: Manifest, report: Report) -> Iterator[tuple[str, str]]:
     titles = {origin.row for origin in manifest.artifacts.values()} | {report.reference}
     for row in report.rows:
         if row.stage in titles:
-            yield row.stage, f"{row.score.value:.4f} [{row.score.low:.4f}, {row.score.high:.4f}]"
+            yield row.stage, row.score.shown()
 
 
 def _signer(archive: Archive) -> str:

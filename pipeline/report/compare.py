@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.dotted import dotted
 from pipeline.report.model import Interval, MeasurementFacts, Report, ReportRow
 from pipeline.report.reading import Run
 from pipeline.report.text import Sheet
@@ -65,7 +66,7 @@ def difference(before: Interval, after: Interval) -> Interval:
 def signed(value: Interval) -> str:
     """Return a difference with its interval and what it shows."""
     shown = "" if value.low > 0 or value.high < 0 else ": no difference shown"
-    return f"{value.value:+.4f} [{value.low:+.4f}, {value.high:+.4f}]{shown}"
+    return f"{value.shown('+')}{shown}"
 
 
 def _by_target(runs: Sequence[Run]) -> Iterator[tuple[str, list[Report]]]:
@@ -111,15 +112,9 @@ def _versions(reports: Sequence[Report]) -> dict[str, str]:
     return dict(reports[0].toolchain) | ({} if made is None else {"machine": made.machine})
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return nested settings by their dotted names, values as JSON writes them, cut short."""
-    found: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = json.dumps(value, ensure_ascii=False)[:MOST_TEXT]
-    return found
+    return {name: json.dumps(value, ensure_ascii=False)[:MOST_TEXT] for name, value in dotted(settings)}
 
 
 def _effects(found: Sequence[Report]) -> Iterator[str]:
@@ -173,9 +168,7 @@ def _same_stage(stage: str, found: Sequence[Report]) -> tuple[str, list[ReportRo
 
 def _score_row(same: tuple[str, Sequence[ReportRow | None]]) -> tuple[str, ...]:
     stage, rows = same
-    values = (
-        "" if row is None else f"{row.score.value:.4f} [{row.score.low:.4f}, {row.score.high:.4f}]" for row in rows
-    )
+    values = ("" if row is None else row.score.shown() for row in rows)
     return (stage, *values, *(_apart(rows[0], row) for row in rows[1:]))
 
 

@@ -190,7 +190,7 @@ def _compared(report: Report, rows: Sequence[Row], what: str) -> Figure:
 
 
 def _score(row: ReportRow) -> dict[str, Any]:
-    return {**row.score.model_dump(), "shown": f"{row.score.value:.4f}", "interval": interval(row.score)}
+    return {**row.score.model_dump(), "shown": f"{row.score.value:.4f}", "interval": row.score.shown()}
 
 
 def _size(row: ReportRow) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _scores(report: Report, rows: Sequence[ReportRow]) -> Figure:
     name = report.metric.name
     higher = "higher" if report.metric.higher_is_better else "lower"
     says = f"{report.test_samples:,} test samples, {higher} is better: {_extremes(drawn, 'lowest', 'highest')}. Bars are 95 % intervals."
-    table = Sheet("", ("form", f"{name} [95 %]"), tuple((row.stage, interval(row.score)) for row in rows))
+    table = Sheet("", ("form", f"{name} [95 %]"), tuple((row.stage, row.score.shown()) for row in rows))
     return Figure(name.capitalize(), says, charts.ranges(drawn, title=name), table, brief="with its 95 % interval")
 
 
@@ -242,7 +242,7 @@ def _extremes(rows: Sequence[Row], least: str, most: str) -> str:
 
 def _point(report: Report, row: ReportRow, cost: Interval, shown: str) -> dict[str, Any]:
     at = {"x": cost.value, "x_low": cost.low, "x_high": cost.high, "x_shown": shown}
-    up = {"y": row.score.value, "y_low": row.score.low, "y_high": row.score.high, "y_shown": interval(row.score)}
+    up = {"y": row.score.value, "y_low": row.score.low, "y_high": row.score.high, "y_shown": row.score.shown()}
     return {**_named(report, row.stage), **at, **up, "hollow": row.stage.endswith(("tflite", "tflite by PTQ"))}
 
 
@@ -338,11 +338,6 @@ def _distrust(figures: Sequence[MeasurementFacts]) -> str:
 
 def _between(each: MeasurementFacts) -> str:
     return f"{each.value:.3g} [{each.low:.3g}, {each.high:.3g}] {each.unit}"
-
-
-def interval(value: Interval) -> str:
-    """Return a score with its interval."""
-    return f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]"
 
 
 def _told_apart(labels: Sequence[str]) -> list[str]:

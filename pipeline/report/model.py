@@ -31,6 +31,10 @@ class Interval(Part):
     low: float
     high: float
 
+    def shown(self, sign: str = "") -> str:
+        """Return it as text, "0.9832 [0.9752, 0.9888]"; `sign` = "+" for a difference."""
+        return f"{self.value:{sign}.4f} [{self.low:{sign}.4f}, {self.high:{sign}.4f}]"
+
 
 class ReportRow(Part):
     """One form of the network: its score on the test split, its cost, and what it took to make.

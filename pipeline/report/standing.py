@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.report.figures import by_place, in_bytes, interval, milliseconds, role_of, shortened
+from pipeline.report.figures import by_place, in_bytes, milliseconds, role_of, shortened
 from pipeline.report.model import Gain, MeasurementFacts, Report, ReportRow, Verdict
 
 KIB = 1024
@@ -70,7 +70,7 @@ def standing(report: Report) -> Standing:
     cells = (
         report.target,
         WORDS[state],
-        interval(row.score),
+        row.score.shown(),
         in_bytes(row.size_bytes),
         *(_latency(report, row), _memory(report, row), _fits(report), _findings(report)),
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.bench import ratio_text
 from pipeline.report import audited, ledgered
-from pipeline.report.model import Agreement, Fidelity, Gain, Interval, LatencyRatio, MeasurementFacts, Report, ReportRow
+from pipeline.report.model import Agreement, Fidelity, Gain, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
 
@@ -109,7 +109,7 @@ def _stages(report: Report) -> Sheet:
 
 def _differences(report: Report) -> Sheet:
     columns = ("form", f"{report.metric.name} lost [95 %]")
-    rows = tuple((name, _signed(drop)) for name, drop in report.drop.items())
+    rows = tuple((name, drop.shown("+")) for name, drop in report.drop.items())
     return Sheet(f"against {report.reference}, paired over the test samples", columns, rows)
 
 
@@ -149,7 +149,7 @@ def _quantised(report: Report) -> Sheet:
     """The same network as this recipe quantises it, and as its baselines do."""
     rows = {row.stage: row for row in (*report.rows, *report.controls)}
     cells = tuple(
-        (name, _interval(rows[name].score), _size(rows[name].size_bytes), f"{count}")
+        (name, rows[name].score.shown(), _size(rows[name].size_bytes), f"{count}")
         for name, count in report.quantised.items()
     )
     columns = ("file", f"{report.metric.name} [95 %]", "size", "operators in float")
@@ -229,7 +229,7 @@ def _gain(gain: Gain) -> tuple[str, ...]:
         macs += f": {gain.old_macs / max(1, gain.new_macs):.1f}x fewer"
     size = f"{_size(gain.old_bytes)} to {_size(gain.new_bytes)}: {gain.old_bytes / gain.new_bytes:.1f}x smaller"
     latency = "\n".join(_latency_ratio(each) for each in gain.latency)
-    return (gain.new, gain.old, _signed(gain.difference), macs, size, latency)
+    return (gain.new, gain.old, gain.difference.shown("+"), macs, size, latency)
 
 
 def _latency_ratio(each: LatencyRatio) -> str:
@@ -243,7 +243,7 @@ def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:
     made = "cached" if row.cached else f"{row.seconds:.1f} s"
     return (
         prefix + row.stage,
-        _interval(row.score),
+        row.score.shown(),
         _count(row.parameters),
         _count(row.macs),
         _size(row.size_bytes),
@@ -324,14 +324,6 @@ def _verdicts(report: Report) -> Sheet:
 
 def _pipes(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
-
-
-def _interval(value: Interval) -> str:
-    return f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]"
-
-
-def _signed(value: Interval) -> str:
-    return f"{value.value:+.4f} [{value.low:+.4f}, {value.high:+.4f}]"
 
 
 def _percent(share: float) -> str:

@@ -12,36 +12,9 @@ from pipeline.errors import TaskError
 from pipeline.plan import Plan
 from pipeline.recipe import DEFAULT_STAGES, recipe_from
 from pipeline.report.made import Made
-from pipeline.report.model import Interval, MetricFacts, Report, ReportRow
 from pipeline.task_file import wrap_task
+from tests.small_report import report
 from tests.small_task import Bars, bars
-
-ROW = ReportRow(
-    stage="student",
-    score=Interval(value=0.9, low=0.8, high=0.95),
-    parameters=100,
-    macs=1000,
-    size_bytes=400,
-    seconds=1.0,
-    cached=False,
-    digest="0" * 64,
-)
-REPORT = Report(
-    recipe="bars",
-    target="pixel-8",
-    made_at="2026-01-01T00:00:00+00:00",
-    toolchain={},
-    metric=MetricFacts(name="accuracy", higher_is_better=True),
-    test_samples=40,
-    rows=(ROW,),
-    controls=(),
-    reference=ROW.stage,
-    drop={},
-    gains=(),
-    fidelity=None,
-    measurements=(),
-    verdicts=(),
-)
 
 
 class Sender(Bars):
@@ -87,7 +60,7 @@ def test_it_is_delivered_and_stands_in_the_manifest(tmp_path: Path) -> None:
     settings = {"schema": 1, "name": "bars", "task": "bars", "targets": ["pixel-8"]}
     recipe = recipe_from(settings, folder=tmp_path, where="here", stages=[*DEFAULT_STAGES])
     made = Made(recipe=recipe, plan=Plan(steps=(), rows=(), program="", files=()), task=task, done={})
-    deliver(REPORT, made, tmp_path / "out")
+    deliver(report(), made, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
 
     assert (tmp_path / "out" / "tokenizer.json").read_text(encoding="utf-8") == "{}"

@@ -3,7 +3,9 @@
 import importlib.metadata
 import platform
 
-from pipeline.environment import environment, plain_name
+from packaging.utils import canonicalize_name
+
+from pipeline.environment import environment
 
 
 def test_what_is_loaded_and_what_that_requires_stands_there_with_its_version() -> None:
@@ -23,10 +25,10 @@ def test_what_is_installed_and_has_no_part_is_left_out() -> None:
 
     assert "check-wheel-contents" in {each.metadata["Name"] for each in importlib.metadata.distributions()}
     assert "check-wheel-contents" not in versions
-    assert len({plain_name(name) for name in versions}) == len(versions)
+    assert len({canonicalize_name(name) for name in versions}) == len(versions)
 
 
 def test_a_name_is_one_in_all_its_spellings() -> None:
-    assert {plain_name(name) for name in ("Neural_Compressor", "neural.compressor", "neural--compressor")} == {
+    assert {canonicalize_name(name) for name in ("Neural_Compressor", "neural.compressor", "neural--compressor")} == {
         "neural-compressor"
     }
