@@ -25,6 +25,7 @@ from pipeline.plan import Plan, Step
 from pipeline.stage import Context, Progress
 from pipeline.store import Record, Store
 from pipeline.task import LoadedTask
+from pipeline.traces import forgotten
 
 NEURAL = ("neural-compressor", "neural-compressor-pt")
 Watch = Callable[[Step, Progress], None]
@@ -52,7 +53,7 @@ class Outlook:
 def run(plan: Plan, task: LoadedTask, store: Store, *, seed: int, name: str, watch: Watch) -> Iterator[Done]:
     """Make each step that the store lacks, and yield it; `name` is the recipe's, under which `explain` finds the keys."""
     made: dict[str, Done] = {}
-    with store.in_use():
+    with store.in_use(), forgotten():
         for step in plan.steps:
             inputs = {given: made[source].artifact for given, source in step.inputs.items()}
             made[step.name] = _make(step, inputs, task, store, seed=seed, watch=watch)

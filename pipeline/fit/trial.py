@@ -27,6 +27,7 @@ from pipeline.run import Done
 from pipeline.stage import discover
 from pipeline.store import Store
 from pipeline.task import LoadedTask
+from pipeline.traces import forgotten
 from targets import Target
 
 KIB = 1024
@@ -101,6 +102,7 @@ class Maker:
             error = str(failed)
         return Outcome(number, dict(settings), fitness, round(seconds[False], 1), round(seconds[True], 1), error)
 
+    @forgotten()
     def _on(self, target: Target, recipe: Recipe, seconds: dict[bool, float]) -> Fitness:
         store = Store(self.bench.store)
         whole = plan(recipe, self.task, discover(), poured=pour(target))

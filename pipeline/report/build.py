@@ -34,8 +34,10 @@ from pipeline.report.model import (
 )
 from pipeline.report.reproduction import reproduction
 from pipeline.report.verdicts import verdicts
+from pipeline.traces import forgotten
 
 
+@forgotten()
 def build(
     made: Made,
     *,

@@ -29,7 +29,7 @@ from pipeline.store import default_store
 from tests.small_task import Bars
 
 TARGET = "raspberry-pi-4"
-GROWTH_MIB = 50.0
+GROWTH_MIB = 20.0
 """The resident memory may grow by so much between the second and the last quarter: the allocator's pools breathe."""
 MEASURED = 5
 """Every fifth round measures its files: that takes most of a minute, and little of this process."""
