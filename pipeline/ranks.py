@@ -30,8 +30,8 @@ def open_fabric(*, accelerator: str, devices: int, precision: str) -> Any:
             fabric.launch()
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"accelerator {accelerator!r} with precision {precision!r} can't be used here: "
-            f"{' '.join(str(error).split())[:200]}; set accelerator = 'cpu', precision = '32-true'"
+            f"accelerator {accelerator!r} with precision {precision!r} and devices = {devices} can't be used here: "
+            f"{' '.join(str(error).split())[:200]}; set accelerator = 'cpu', precision = '32-true', or fewer devices"
         ) from error
     return fabric
 
@@ -41,9 +41,8 @@ def agreed(found: Evaluation | None, fabric: Any) -> Evaluation:
     if fabric.world_size == 1:
         assert found is not None
         return found
-    told = torch.zeros(4, dtype=torch.float64)
-    if found is not None:
-        told = torch.tensor([found.score, found.loss, found.error, float(found.higher_is_better)], dtype=torch.float64)
+    numbers = [0.0] * 4 if found is None else [found.score, found.loss, found.error, float(found.higher_is_better)]
+    told = torch.tensor(numbers, dtype=torch.float64, device=fabric.device)  # NCCL passes on nothing else
     group.broadcast(told, src=0)
     score, loss, error, higher = told.tolist()
     return Evaluation(score, loss, higher_is_better=bool(higher), error=error)

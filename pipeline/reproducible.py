@@ -1,7 +1,7 @@
 """The conditions under which a training gives the same bytes again, and can be interrupted without loss.
 
-One thread unless told otherwise, deterministic algorithms, and the process left as it was found: random state, threads,
-torch's switches. Ctrl-C waits for the end of a step, where a checkpoint is whole.
+One thread unless told otherwise, deterministic algorithms, products of whole float32 numbers (not cuDNN's default, TensorFloat-32, which
+keeps 10 bits of 23), and the process left as it was found: random state, threads, torch's switches. Ctrl-C waits for the end of a step, where a checkpoint is whole.
 """
 
 import os
@@ -26,20 +26,31 @@ def conditions(*, threads: int, deterministic: bool, accelerator: str) -> Iterat
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory = cast("Any", torch.utils.deterministic)  # its one attribute is made at import, out of mypy's sight
     fills = memory.fill_uninitialized_memory
+    rounds, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     if accelerator == "cuda":  # cuBLAS asks for it: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=_seen_accelerators(accelerator)):
         try:
             torch.set_num_threads(threads)
             torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(deterministic)
             memory.fill_uninitialized_memory = False  # costs time, and our results don't depend on it
+            torch.backends.cudnn.allow_tf32 = False
+            torch.set_float32_matmul_precision("highest")
             yield
         finally:
             torch.set_num_threads(threads_before)
             torch.backends.cudnn.benchmark = benchmark
             torch.use_deterministic_algorithms(strict, warn_only=warns)
             memory.fill_uninitialized_memory = fills
+            torch.backends.cudnn.allow_tf32 = rounds
+            torch.set_float32_matmul_precision(precision)
+
+
+def _seen_accelerators(accelerator: str) -> list[int]:
+    """Return the CUDA devices whose random state may change; none on the processor, or looking would take memory on each."""
+    seen = accelerator == "cuda" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return list(range(torch.cuda.device_count())) if seen else []
 
 
 @contextmanager

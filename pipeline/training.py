@@ -116,14 +116,17 @@ def train(
     first_epoch: int = 0,
     stage: str = "training",
 ) -> TrainingResult:
-    """Train a network in place; it ends with its best weights, in eval mode.
+    """Train a network in place; it ends with its best weights, in eval mode, on the processor whatever trained it.
 
     `extra` is what the loss owns and is trained along (adapters); `span` is the part of the learning rate's schedule that
     this training covers, so that several in a row share one, and `first_epoch` the number of epochs before it, so that its
     batches follow on theirs; `scratch` must be this training's own.
     """
     judge = evaluate or (lambda network: evaluate_by_task(network, task))
-    with conditions(threads=config.threads, deterministic=config.deterministic, accelerator=config.accelerator):
+    with (
+        conditions(threads=config.threads, deterministic=config.deterministic, accelerator=config.accelerator),
+        determinism_explained(stage),
+    ):
         loop = _Loop(
             module, loss_of_batch, config, task, seed, extra=extra, span=span, first_epoch=first_epoch, stage=stage
         )
@@ -243,13 +246,12 @@ class _Loop:
         batch = share(batch, self.fabric)
         inputs, targets = (on_device(part, device) for part in (batch.inputs, batch.targets))
         batch = replace(batch, inputs=inputs, targets=targets, way=way_done(self.step, self.total, span=self.span))
-        with determinism_explained(self.stage):
-            outputs = one_or_all(as_arguments(self.forward(*batch.inputs)))
-            with self.fabric.autocast():
-                loss = self.loss_of_batch(outputs, batch)
-            value = self._checked(float(loss.detach()), rate)
-            self.fabric.backward(loss)
-            average_gradients(self.extra, self.fabric)
+        outputs = one_or_all(as_arguments(self.forward(*batch.inputs)))
+        with self.fabric.autocast():
+            loss = self.loss_of_batch(outputs, batch)
+        value = self._checked(float(loss.detach()), rate)
+        self.fabric.backward(loss)
+        average_gradients(self.extra, self.fabric)
         if self.config.clip_norm:
             self.fabric.clip_gradients(
                 self.forward, self.stepper, max_norm=self.config.clip_norm, error_if_nonfinite=False
@@ -297,11 +299,13 @@ class _Loop:
         return Progress(self.step, self.total, says, samples=self.step * self.config.batch_size, epoch=last)
 
     def finish(self) -> None:
-        """Give the network its best weights."""
+        """Give the network its best weights, and all back to the processor: nothing but training knows of accelerators."""
         take_over((*self.best_weights.values(), *_tensors(self.extra).values()), self.fabric)
         self.module.load_state_dict(self.best_weights, strict=False)
         lay_out(self.module, torch.contiguous_format)
-        self.module.eval()
+        self.module.to("cpu").eval()
+        if self.extra is not None:
+            self.extra.to("cpu")
 
     def result(self) -> TrainingResult:
         """Return what came of it."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 WEIGHTS, DESCRIPTION = "quantized.safetensors", "quantization.json"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
+aten = torch.ops.aten
+RECURRENT = {aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input}
+"""Their arguments 5 and 6 are dropout between layers, which a traced network doesn't do, and training mode."""
 
 
 class Prepared(nn.Module):
@@ -68,6 +71,18 @@ class Prepared(nn.Module):
             quantizer.training = mode
         return self
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: FBT001, FBT002  # nn.Module's own signature
+        """Move, as `to()` does, with what the graph makes itself: torch.export wrote the traced device into it."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        place = next((value.device for value in self.parameters()), torch.device("cpu"))
+        for node in self.graph.graph.nodes:
+            if "device" in node.kwargs:
+                node.kwargs = {**node.kwargs, "device": place}
+            if node.target in RECURRENT:  # cuDNN keeps what a gradient needs in training mode alone
+                node.args = (*node.args[:6], place.type != "cpu", *node.args[7:])
+        self.graph.recompile()
+        return self
+
     def quantizers(self) -> list[Any]:
         """Return the fake-quantisers, each once."""
         return [module for module in self.graph.modules() if hasattr(module, "phase")]
@@ -88,7 +103,7 @@ def prepare(
         from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
 
     _know_layers(module, rules)
-    graph = fold(trace(module, example_inputs))
+    graph = fold(_for_training(trace(module, example_inputs)))
     quantizer = TargetQuantizer(rules, method=ranges)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
@@ -202,6 +217,16 @@ def _know_layers(module: nn.Module, rules: Rules) -> None:
             raise ExportError(
                 f"float_layers: no layer {wished!r} in {type(module).__name__}{did_you_mean(wished, known)}; it has {shown}"
             )
+
+
+def _for_training(graph: fx.GraphModule) -> fx.GraphModule:
+    """Drop torch.export's assertions of the traced device and precision, as training may have others, and dropout that never acts."""
+    for node in calls(graph, RECURRENT):
+        node.args = (*node.args[:5], 0.0, *node.args[6:])
+    for node in calls(graph, {aten._assert_tensor_metadata.default}):  # noqa: SLF001  # its only name
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
 
 
 def _keep_promise(rules: Rules, float_layers: "tuple[FloatLayer, ...]") -> None:

@@ -129,7 +129,7 @@ def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: Quantiz
 
 STAGE = Stage(
     name="quantize",
-    version=1,
+    version=2,
     config=QuantizeConfig,
     takes=("network", "scheme?", "sensitivity?", *TAKES),
     gives="quantized",

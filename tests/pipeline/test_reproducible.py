@@ -34,6 +34,20 @@ def test_the_process_gets_its_switches_back_after_an_error_too() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_products_keep_every_bit_of_float32_whatever_the_process_chose() -> None:
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with conditions(threads=1, deterministic=True, accelerator="cpu"):
+            inside = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+        after = torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(chosen)
+
+    assert inside == ("highest", False)
+    assert (after, torch.backends.cudnn.allow_tf32) == ("medium", True)
+
+
 def test_an_operator_without_a_deterministic_form_names_the_setting_that_allows_it() -> None:
     target, index = torch.zeros(3), torch.tensor([0, 0])
     with (

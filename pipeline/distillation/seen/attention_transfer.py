@@ -61,4 +61,6 @@ def _difference(student: Tensor, teacher: Tensor) -> Tensor:
 def _map(feature: Tensor, places: tuple[int, int]) -> Tensor:
     """Return the attention [N, H W] of features [N, C, H, W], a unit vector a sample."""
     squares = feature.float().square().mean(1, keepdim=True)
-    return F.normalize(F.adaptive_avg_pool2d(squares, places).flatten(1), dim=1)
+    if squares.shape[2:] != places:  # its gradient has no deterministic form on CUDA
+        squares = F.adaptive_avg_pool2d(squares, places)
+    return F.normalize(squares.flatten(1), dim=1)

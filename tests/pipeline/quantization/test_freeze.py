@@ -17,6 +17,7 @@ from pipeline.quantization.freeze import (
     calibrate,
     freeze,
     freeze_ranges,
+    graph_digest,
     load_quantized,
     prepare,
     save_quantized,
@@ -34,6 +35,40 @@ def prepared_net(*, ranges: Method = "moving", network: nn.Module | None = None)
     prepared = prepare(network or Net().eval(), (torch.randn(2, *SHAPE),), Rules(), ranges=ranges)
     calibrate(prepared, [(torch.randn(32, *SHAPE),) for _ in range(3)])
     return prepared
+
+
+class Recurrent(nn.Module):
+    """A GRU, whose first state the graph makes itself, and a softmax in float32 whatever the precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(8, 8, num_layers=2, dropout=0.5, batch_first=True)
+        self.classifier = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.gru(x.squeeze(1))[0][:, -1].float().softmax(1))
+        return logits
+
+
+def test_a_traced_network_trains_at_another_precision() -> None:
+    prepared = prepared_net(network=Recurrent().eval()).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = prepared(torch.randn(4, *SHAPE)).sum()
+    torch.autograd.backward(loss)
+
+    assert all(value.grad is not None for value in prepared.parameters())
+
+
+def test_a_traced_network_moves_with_what_its_graph_makes_and_comes_back_the_same() -> None:
+    prepared = prepared_net(network=Recurrent().eval())
+    before = graph_digest(prepared.graph)
+    prepared.to("meta")
+    places = {node.kwargs["device"] for node in prepared.graph.graph.nodes if "device" in node.kwargs}
+    [gru] = [node for node in prepared.graph.graph.nodes if node.target is torch.ops.aten.gru.input]
+
+    assert places == {torch.device("meta")}
+    assert gru.args[5:7] == (0.0, True)  # as cuDNN wants it for a gradient
+    assert graph_digest(prepared.to_empty(device="cpu").graph) == before
 
 
 @pytest.mark.parametrize("ranges", METHODS)
