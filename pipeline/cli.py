@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import EdgepressError
-from pipeline.gate.plain import plain
+from pipeline.plain import plain
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices

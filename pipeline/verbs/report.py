@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import MissingExtraError, ReportError
-from pipeline.gate.plain import plain
+from pipeline.plain import plain
 from pipeline.verbs.printing import console
 
 if TYPE_CHECKING:

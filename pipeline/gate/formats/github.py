@@ -6,8 +6,8 @@ shows ten annotations of a kind a step, so those that fail the run come first.
 
 from pipeline.checks.finding import Finding, Severity
 from pipeline.gate.formats.text import summary
-from pipeline.gate.plain import plain
 from pipeline.gate.verdict import SEVERITIES, Report, titled
+from pipeline.plain import plain
 
 COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
 

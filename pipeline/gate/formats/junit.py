@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 from pipeline.checks.finding import Finding
 from pipeline.gate.budget import told
-from pipeline.gate.plain import plain
 from pipeline.gate.verdict import Check, Line, Report
+from pipeline.plain import plain
 
 SUFFIX = ".xml"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pipeline.checks.finding import Finding
 from pipeline.gate.budget import LIMITS, number, told
 from pipeline.gate.formats.text import MARKS, summary
-from pipeline.gate.plain import plain
 from pipeline.gate.verdict import Check, Report
+from pipeline.plain import plain
 
 SUFFIX = ".md"
 MARKER = "<!-- edgepress check -->"

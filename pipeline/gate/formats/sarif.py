@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from pipeline.checks.finding import Finding, Severity
 from pipeline.gate.codes import known_codes
-from pipeline.gate.plain import plain
 from pipeline.gate.verdict import Report, Waived
+from pipeline.plain import plain
 
 SUFFIX = ".sarif"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"

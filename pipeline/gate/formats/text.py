@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from pipeline.checks.finding import Finding
 from pipeline.gate.budget import told
-from pipeline.gate.plain import plain
 from pipeline.gate.verdict import Agreement, Check, Report, titled
+from pipeline.plain import plain
 
 SUFFIX = ".txt"
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
