@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.report import charts
 from pipeline.report.charts import Row, Spec
 from pipeline.report.compare import LETTERS
+from pipeline.report.latencies import by_place, how, milliseconds
 from pipeline.report.model import Confusion, Interval, MeasurementFacts, Report, ReportRow
 from pipeline.report.reading import Run, Trials
 from pipeline.report.text import Sheet
@@ -142,16 +143,6 @@ def side_by_side(runs: Sequence[Run]) -> Iterator[Figure]:
             yield _compared(report, rows, "size")
 
 
-def by_place(report: Report) -> list[tuple[str, int, list[MeasurementFacts]]]:
-    """Return the latencies of each device and number of threads, the target's own first."""
-    found: dict[tuple[str, int], list[MeasurementFacts]] = {}
-    for each in report.measurements:
-        if each.quantity == "latency":
-            found.setdefault((each.device, each.threads), []).append(each)
-    places = [(device, threads, figures) for (device, threads), figures in found.items()]
-    return sorted(places, key=lambda place: place[0] != report.target)
-
-
 def role_of(report: Report, title: str) -> str:
     """Return whose form it is: the network's own, a control's, or that of what it must not fall below."""
     if title in {row.stage for row in report.controls}:
@@ -171,11 +162,6 @@ def in_bytes(count: float) -> str:
     """Return a size: "624 B", "26.7 KiB", "1.04 MiB"."""
     unit, power = next((each for each in UNITS if count >= KIB ** each[1]), ("B", 0))
     return f"{count / KIB**power:,.{1 if power == 1 else 2}f} {unit}" if power else f"{count:,.0f} B"
-
-
-def milliseconds(each: MeasurementFacts) -> str:
-    """Return a latency with three figures."""
-    return f"{each.value:.3g} {each.unit}"
 
 
 def _compared(report: Report, rows: Sequence[Row], what: str) -> Figure:
@@ -223,7 +209,7 @@ def _timings(report: Report, device: str, figures: Sequence[MeasurementFacts]) -
     drawn = [{**_named(report, each.model), **_median(each)} for each in figures]
     says = f"Median of one inference, one thread, {_labels(figures)}: {_extremes(drawn, 'fastest', 'slowest')}."
     table = Sheet(
-        "", ("file", "median [95 %]", "how"), tuple((each.model, _between(each), _how(each)) for each in figures)
+        "", ("file", "median [95 %]", "how"), tuple((each.model, _between(each), how(each)) for each in figures)
     )
     brief = f"one thread, {_labels(figures)}{'' if all(each.valid for each in figures) else ', INVALID'}"
     return Figure(f"Latency on {device}", says, charts.bars(drawn, title="ms"), table, _distrust(figures), brief)
@@ -292,13 +278,9 @@ def _state(each: MeasurementFacts) -> tuple[str, ...]:
         *percentiles,
         *counts,
         drift,
-        _how(each),
+        how(each),
         state,
     )
-
-
-def _how(each: MeasurementFacts) -> str:
-    return each.label if each.valid else f"{each.label}, INVALID"
 
 
 def _median(each: MeasurementFacts) -> dict[str, Any]:

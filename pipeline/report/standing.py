@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.report.figures import by_place, in_bytes, milliseconds, role_of, shortened
+from pipeline.report.figures import in_bytes, role_of, shortened
+from pipeline.report.latencies import how, latency_of, milliseconds, with_label
 from pipeline.report.model import Gain, MeasurementFacts, Report, ReportRow, Verdict
 
 KIB = 1024
@@ -106,7 +107,7 @@ def _tiles(report: Report, row: ReportRow) -> Iterator[Tile]:
     yield Tile("size", in_bytes(row.size_bytes), _smaller(gain))
     if row.macs is not None:
         yield Tile("multiply-accumulates", shortened(row.macs), _fewer(gain))
-    timed = _timed(report, row)
+    timed = latency_of(report, row.stage)
     if timed:
         yield Tile("latency", milliseconds(timed), _timing(timed, gain))
 
@@ -123,26 +124,20 @@ def _fewer(gain: Gain | None) -> str:
     return f"{gain.old} {shortened(gain.old_macs)}, {gain.old_macs / gain.new_macs:.1f} times as many"
 
 
-def _timed(report: Report, row: ReportRow) -> MeasurementFacts | None:
-    """Return the row's latency with one thread, on the target where there is one."""
-    found = [each for _, threads, figures in by_place(report) if threads == 1 for each in figures]
-    return next((each for each in found if each.model == row.stage), None)
-
-
 def _timing(timed: MeasurementFacts, gain: Gain | None) -> str:
-    how = f"{timed.label}{'' if timed.valid else ', INVALID'} on {timed.device}, one thread"
+    taken = f"{how(timed)} on {timed.device}, one thread"
     pairs = gain.latency if gain else ()
     pair = next((each for each in pairs if (each.device, each.threads) == (timed.device, timed.threads)), None)
     if gain is None or pair is None:
-        return how
-    return f"{how}; {gain.old} {pair.old_ms:.3g} ms: {pair.verdict}"
+        return taken
+    return f"{taken}; {gain.old} {pair.old_ms:.3g} ms: {pair.verdict}"
 
 
 def _latency(report: Report, row: ReportRow) -> str:
-    timed = _timed(report, row)
+    timed = latency_of(report, row.stage)
     if timed is None:
         return "not measured"
-    return f"{milliseconds(timed)}, {timed.label} on {timed.device}{'' if timed.valid else ', INVALID'}"
+    return with_label(timed)
 
 
 def _memory(report: Report, row: ReportRow) -> str:

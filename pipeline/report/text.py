@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pipeline.bench import ratio_text
 from pipeline.report import audited, ledgered
+from pipeline.report.latencies import how
 from pipeline.report.model import Agreement, Fidelity, Gain, LatencyRatio, MeasurementFacts, Report, ReportRow
 
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
@@ -302,10 +303,9 @@ def _disturbances(latencies: list[MeasurementFacts]) -> Iterable[str]:
 
 
 def _measurement(figure: MeasurementFacts) -> tuple[str, ...]:
-    how = figure.label if figure.valid else f"{figure.label}, INVALID"
     value = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] {figure.unit}"
     p90 = "" if figure.p90 is None else f"{figure.p90:.3f} {figure.unit}"
-    return (figure.model, figure.device, figure.runtime, str(figure.threads), value, p90, how)
+    return (figure.model, figure.device, figure.runtime, str(figure.threads), value, p90, how(figure))
 
 
 def _verdicts(report: Report) -> Sheet:
