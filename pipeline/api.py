@@ -28,6 +28,7 @@ from pipeline.report.audited import why_stopped
 from pipeline.report.build import build
 from pipeline.report.made import Made
 from pipeline.report.model import Report
+from pipeline.report.view import Reports
 from pipeline.run import Done, Outlook
 from pipeline.stage import Progress, discover
 from pipeline.store import Record, Store, default_store
@@ -72,12 +73,13 @@ def compress(
     settings: Mapping[str, Any] | None = None,
     *,
     progress: bool | None = None,
-) -> dict[str, Report]:
+) -> Reports:
     """Compress a task's student for each target, prove and measure the files, and return the reports by target.
 
     `task` is a task object, or the path of a recipe. Files and reports go to `out`/TARGET. `settings` are a recipe's
     content: `{"stages": ["distill", "export"], "distill": {"epochs": 3}}`. A failed gate is in the report, not raised.
-    `progress` shows how it goes, as the command line does; where nothing is said, in a notebook only.
+    `progress` shows how it goes, as the command line does; where nothing is said, in a notebook only. The reports show themselves, in a notebook's
+    cell and where rich prints them.
     """
     if isinstance(task, str | Path):
         recipe, loaded = load(Path(task), settings=_flat(settings or {}), targets=list(targets))
@@ -87,7 +89,7 @@ def compress(
         loaded = wrap_task(task, seed=recipe.seed)
     with showing() if (in_notebook() if progress is None else progress) else nullcontext(Silent()) as watcher:
         reports = press(recipe, loaded, out=Path(out), devices=[], fresh=False, watcher=watcher)
-        return {report.target: report for report in reports}
+        return Reports({report.target: report for report in reports})
 
 
 def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tuple[Recipe, LoadedTask]:
@@ -143,8 +145,7 @@ def press(
         done, spent, ahead = ahead.claim(done, spent)
         made = Made(recipe=recipe, plan=planned, task=own, done=done, target=target, spent=spent)
         report = _reported(made, target, store, device=where[target.name], fresh=fresh, say=watcher.say)
-        deliver(report, made, out / target.name)
-        yield report
+        yield report.with_files(deliver(report, made, out / target.name))
 
 
 def _reported(

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline.errors import ModelError
+from pipeline.plain import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,7 @@ class Artifact:
 
         table = Table("fact", "value", box=None, header_style="bold")
         for name, value in self._shown():
-            table.add_row(Text(name), Text(value))
+            table.add_row(Text(plain(name)), Text(plain(value)))
         return table
 
     def _repr_html_(self) -> str:

@@ -19,13 +19,14 @@ from pipeline.task import PARTS, SPLITS
 DELIVERED = ("model.onnx", "model.tflite", "report.json", "report.md", "manifest.json")
 
 
-def deliver(report: Report, made: Made, folder: Path) -> None:
-    """Write DELIVERED, and what the task sends along (`files`), into `folder`, each by rename."""
+def deliver(report: Report, made: Made, folder: Path) -> tuple[Path, ...]:
+    """Write DELIVERED, and what the task sends along (`files`), into `folder`, each by rename; return what lies there now."""
     with drafted(folder, (*made.task.files, *DELIVERED)) as draft:
         _write(report, made, draft)
         kept = {path.name for path in draft.iterdir()}
     for name in set(DELIVERED) - kept:  # an older run's, of a format that this one doesn't make
         (folder / name).unlink(missing_ok=True)
+    return tuple(folder / name for name in sorted(kept))
 
 
 def _write(report: Report, made: Made, draft: Path) -> None:

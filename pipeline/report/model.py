@@ -3,9 +3,14 @@
 Every number that is not exact is typed `measured`, `emulated` or `estimated`; a score carries its interval.
 """
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 Label = Literal["exact", "measured", "emulated", "estimated"]
 Outcome = Literal["kept", "missed", "not_shown"]
@@ -312,6 +317,7 @@ class Report(Part):
     fits: tuple[Fits, ...] = ()
     confusion: Confusion | None = None
     reproduction: Reproduction | None = None
+    _files: tuple[Path, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -323,7 +329,23 @@ class Report(Part):
         """Return the report as `report.json` holds it."""
         return self.model_dump(mode="json")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the run that made it left for its target; empty where it was read again."""
+        return self._files
+
+    def with_files(self, files: Iterable[Path]) -> "Report":
+        """Return it, knowing its files."""
+        report = self.model_copy()
+        report._files = tuple(files)  # noqa: SLF001 - its own
+        return report
+
+    def __rich__(self) -> "Group":
+        from pipeline.report.view import to_rich  # noqa: PLC0415 - a terminal's view, rarely asked for
+
+        return to_rich(self)
+
     def _repr_html_(self) -> str:
-        from pipeline.report.text import to_html  # noqa: PLC0415 - a notebook's view, rarely asked for
+        from pipeline.report.view import to_html  # noqa: PLC0415 - a notebook's view, rarely asked for
 
         return to_html(self)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from rich.console import Console, Group
@@ -55,18 +54,23 @@ def print_report(report: Report, console: Console) -> None:
 def print_sheets(found: Iterable[Sheet], console: Console) -> None:
     """Print tables to a terminal."""
     for sheet in found:
-        table = Table(title=sheet.title, title_justify="left", title_style="bold", pad_edge=False)
-        for index, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-        for row in sheet.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(Group(table, *(Text(note) for note in sheet.notes)))
+        console.print(drawn(sheet))
         console.print()
+
+
+def drawn(sheet: Sheet) -> Group:
+    """Return a table as rich draws it, with its notes below."""
+    table = Table(title=sheet.title, title_justify="left", title_style="bold", pad_edge=False)
+    for index, column in enumerate(sheet.columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return Group(table, *(Text(note) for note in sheet.notes))
 
 
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown."""
-    parts = [f"# {report.recipe} on {report.target}", _headline(report)]
+    parts = [f"# {report.recipe} on {report.target}", headline(report)]
     for sheet in sheets(report):
         lines = [_pipes(sheet.columns), _pipes("---" if index == 0 else "---:" for index in range(len(sheet.columns)))]
         lines += [_pipes(row) for row in sheet.rows]
@@ -79,17 +83,8 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(report: Report) -> str:
-    """Return the report's tables as plain HTML, for a notebook."""
-    parts = []
-    for sheet in sheets(report):
-        head = "".join(f"<th>{escape(column)}</th>" for column in sheet.columns)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in sheet.rows)
-        parts.append(f"<h4>{escape(sheet.title)}</h4><table><tr>{head}</tr>{body}</table>")
-    return "".join(parts)
-
-
-def _headline(report: Report) -> str:
+def headline(report: Report) -> str:
+    """Return which promises were kept."""
     outcomes = [f"{verdict.budget} {MARKS[verdict.outcome]}" for verdict in report.verdicts]
     gate = (
         ""

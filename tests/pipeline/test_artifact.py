@@ -199,7 +199,12 @@ def test_any_other_content_is_a_model_error(tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_hostile_fact_is_shown_as_text_and_a_long_one_is_cut(tmp_path: Path) -> None:
-    facts = {"name": "<script>alert(1)</script>[bold]", "history": [{"loss": 0.5}] * 900, "note": "x" * 5000}
+    facts = {
+        "name": "<script>alert(1)</script>[bold]",
+        "history": [{"loss": 0.5}] * 900,
+        "note": "x" * 5000,
+        "title": "\x1b[2J",
+    }
     artifact = Artifact(digest="0" * 64, kind="network", path=tmp_path, facts=facts)
     page, printed = artifact._repr_html_(), StringIO()
     Console(file=printed, width=300).print(artifact)
@@ -209,3 +214,4 @@ def test_a_hostile_fact_is_shown_as_text_and_a_long_one_is_cut(tmp_path: Path) -
     assert "<td>900 entries</td>" in page
     assert len(page) < 1500
     assert "<script>alert(1)</script>[bold]" in printed.getvalue()
+    assert "\x1b" not in printed.getvalue()

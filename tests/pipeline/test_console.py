@@ -189,12 +189,20 @@ def test_a_notebook_gets_one_line_that_changes_in_place(kernel: Any) -> None:
     assert "teach:wide  " in printed
 
 
-def test_a_notebook_shows_a_report_and_an_artifact_as_tables(kernel: Any) -> None:
-    cell(kernel, "from pathlib import Path; from pipeline.artifact import open_artifact")
-    [report] = [each for each in cell(kernel, "found['pixel-8']") if each["type"] == "execute_result"]
+def test_a_notebook_shows_reports_one_of_them_and_an_artifact_as_tables(kernel: Any) -> None:
+    cell(kernel, "from pathlib import Path; import rich; from pipeline.artifact import open_artifact")
     opened = "open_artifact(next(Path('.edgepress/objects').iterdir()))"
-    [artifact] = [each for each in cell(kernel, opened) if each["type"] == "execute_result"]
+    all_of_them, report, artifact = (shown(kernel, each) for each in ("found", "found['pixel-8']", opened))
 
-    assert "<h4>brightest-quarter for pixel-8" in report["data"]["text/html"]
-    assert "<td>distill</td>" in report["data"]["text/html"]
-    assert artifact["data"]["text/html"].startswith("<table><tr><th>kind</th>")
+    assert report.startswith("<p>brightest-quarter on pixel-8: passed. No budget was set.</p><h4>brightest-quarter for")
+    assert "<td>distill</td>" in report
+    assert "<p>manifest.json, report.json, report.md in out/pixel-8</p>" in report
+    assert all_of_them == report
+    assert artifact.startswith("<table><tr><th>kind</th>")
+    assert "brightest-quarter on pixel-8: passed." in shown(kernel, "rich.print(found)", kind="display_data")
+
+
+def shown(kernel: Any, code: str, kind: str = "execute_result") -> str:
+    """Return the HTML that a cell shows."""
+    [page] = [each["data"]["text/html"] for each in cell(kernel, code) if each["type"] == kind]
+    return str(page)
