@@ -112,6 +112,22 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def one_line(error: BaseException) -> str:
+    """Return an exception's message in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
+
+
+def users_frame(error: BaseException, root: Path) -> str:
+    """Return " (file:line in function)" of the innermost frame that lies in the user's folder."""
+    frame, found = error.__traceback__, ""
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if Path(code.co_filename).is_relative_to(root) and "site-packages" not in code.co_filename:
+            found = f" ({Path(code.co_filename).name}:{frame.tb_lineno} in {code.co_name})"
+        frame = frame.tb_next
+    return found
+
+
 def root_cause(
     error: "ValidationError",
     known: Iterable[str],

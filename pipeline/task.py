@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.beside import contents_of
-from pipeline.errors import EdgepressError, TaskError, did_you_mean
+from pipeline.errors import EdgepressError, TaskError, did_you_mean, one_line, users_frame
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
 from pipeline.plain_attention import plain
 from pipeline.reproducible import seeded
@@ -367,22 +367,6 @@ class LoadedTask:
 def as_arguments(inputs: Any) -> tuple[Tensor, ...]:
     """Return a batch's inputs as positional arguments of a network."""
     return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an exception's message in one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300]
-
-
-def users_frame(error: BaseException, root: Path) -> str:
-    """Return " (file:line in function)" of the innermost frame that lies in the user's folder."""
-    frame, found = error.__traceback__, ""
-    while frame is not None:
-        code = frame.tb_frame.f_code
-        if Path(code.co_filename).is_relative_to(root) and "site-packages" not in code.co_filename:
-            found = f" ({Path(code.co_filename).name}:{frame.tb_lineno} in {code.co_name})"
-        frame = frame.tb_next
-    return found
 
 
 def _shapes(inputs: Any) -> Any:

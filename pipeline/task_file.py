@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from pipeline.errors import EdgepressError, TaskError, did_you_mean
+from pipeline.errors import EdgepressError, TaskError, did_you_mean, one_line, users_frame
 from pipeline.provenance import stated
-from pipeline.task import LoadedTask, Metric, one_line, users_frame
+from pipeline.task import LoadedTask, Metric
 
 
 def load_task(reference: str, *, relative_to: Path, seed: int = 0) -> LoadedTask:

@@ -21,9 +21,8 @@ from pipeline.architecture import load_network, macs_of, parameters_of, save_net
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import evaluate
 from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
-from pipeline.errors import TaskError
+from pipeline.errors import TaskError, one_line
 from pipeline.stage import Context, Progress, Stage
-from pipeline.task import one_line
 from pipeline.training import TrainingConfig, train
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
