@@ -87,6 +87,7 @@ class Task(Protocol):
     #   augment(sample, seed) -> sample           sample is `(input, target)`, seed an int
     #   collate(list of samples) -> batch         default: torch's default_collate
     #   labels: list[str];  preprocessing, provenance: dict[str, str]    travel with the files (pipeline.provenance)
+    #   mistakes(outputs, targets) -> list[tuple[float, str, str]]    of each test sample: how wrong (0: not), what it is, what is said
     #   files() -> dict[str, str | bytes]         what travels beside the files, by name: a tokenizer, a front end
 
 
@@ -292,6 +293,21 @@ class LoadedTask:
         if not np.isfinite(value):
             raise TaskError(f"task {self.name!r}: score() gave {value}; it must be a finite number")
         return value
+
+    def mistakes(self, outputs: Any, targets: Any) -> list[tuple[float, str, str]] | None:
+        """Return of each test sample how wrong the outputs are, what it is and what they say; None where the task doesn't tell."""
+        if not hasattr(self.raw, "mistakes"):
+            return None
+        told = self._ask(
+            "mistakes",
+            lambda: [(float(off), str(what), str(said)) for off, what, said in self.raw.mistakes(outputs, targets)],
+        )
+        if len(told) != len(self.splits.test) or not all(np.isfinite(off) and off >= 0 for off, _, _ in told):
+            raise TaskError(
+                f"task {self.name!r}: mistakes() must give (how wrong, what it is, what is said) for each of the {len(self.splits.test)} test "
+                f"samples, 0 where nothing is wrong; found {len(told)} of them, {told[:1]!s:.80}"
+            )
+        return told
 
     def augment(self, sample: tuple[Any, Any], seed: int) -> tuple[Any, Any]:
         """Return the sample as this seed alters it; unaltered where the task has no `augment`."""

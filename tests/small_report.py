@@ -23,6 +23,8 @@ from pipeline.report.model import (
     LayerTimes,
     MeasurementFacts,
     MetricFacts,
+    Mistake,
+    Mistakes,
     Report,
     ReportRow,
     Reproduction,
@@ -46,6 +48,10 @@ SEARCH = """{"schema": 1, "recipe": "bars", "why": "trial 1 is the cheapest", "b
  {"number": 2, "settings": {}, "fitness": []}]}"""
 CONFUSION = Confusion(
     form="int8 tflite", labels=("cat", "dog"), counts=((60, 2), (1, 37)), wrong=(("cat", "dog", 2), ("dog", "cat", 1))
+)
+
+MISTAKES = Mistakes(
+    forms=("teacher wide", "int8 tflite"), wrong=3, worst=(Mistake(sample=7, what="a cat", said=("a cat", "a dog")),)
 )
 
 
@@ -120,6 +126,7 @@ def report(**changes: Any) -> Report:
         "layers": _layers(),
         "fits": (_fits(),),
         "confusion": CONFUSION,
+        "mistakes": MISTAKES,
         "reproduction": reproduction(),
     }
     return Report(**{**base, **changes})

@@ -22,6 +22,7 @@ from pipeline.report.inside import inside
 from pipeline.report.intervals import interval, paired_drop
 from pipeline.report.ledger import ledger
 from pipeline.report.made import Made, size_bytes
+from pipeline.report.mistakes import mistakes
 from pipeline.report.model import (
     Agreement,
     Fidelity,
@@ -73,6 +74,7 @@ def build(
         layers=inside(made, {} if verdict is None else verdict.layers, times),
         fits=tuple(fits(made)),
         confusion=confusion(made),
+        mistakes=mistakes(made),
         reproduction=reproduction(made),
     )
 

@@ -13,7 +13,7 @@ MOST_WRONG = 10
 
 def confusion(made: Made) -> Confusion | None:
     """Return the confusions of the run's last form; None for a task whose answers are no classes, or that nobody labelled."""
-    row = (made.file_rows() or tuple(row for row in made.plan.rows if not row.control))[-1]
+    row = made.final()
     answers, targets = made.answers(row), made.targets
     if isinstance(answers, tuple) or isinstance(targets, tuple) or not _classes(answers, targets):
         return None

@@ -19,12 +19,12 @@ from pipeline.errors import MissingExtraError
 from pipeline.report.compare import LETTERS, Comparison
 from pipeline.report.model import Report
 from pipeline.report.reading import Run, Trials
-from pipeline.report.text import Sheet, sheets
+from pipeline.report.text import WORST, Sheet, sheets
 from pipeline.report.toml import toml
 
 PAGE = Path(__file__).with_name("page")
 DRAWS = ("altair", "jinja2", "vl_convert")
-ELSEWHERE = ("latency of one inference", "budget", "ledger")
+ELSEWHERE = ("latency of one inference", "budget", "ledger", WORST)
 """Tables of the report that stand elsewhere on its page."""
 
 
@@ -126,11 +126,22 @@ def _sections(report: Report, trials: Trials | None) -> Iterator[Section]:
         yield Section("Latency", latencies)
     if report.layers and (inside := tuple(layer_figures(report.layers))):
         yield Section("Inside the network", inside)
-    if report.confusion and (matrix := figures.confusion(report.confusion)):
-        wrong = tuple((true, answer, str(count)) for true, answer, count in report.confusion.wrong)
-        yield Section("Mistakes", (matrix,), (Sheet("", ("true class", "answered", "times"), wrong),))
+    yield from _mistakes(report)
     if account := tuple(sheet for sheet in sheets(report) if sheet.title == "ledger"):
         yield Section("Ledger", sheets=tuple(replace(sheet, title="") for sheet in account))
+
+
+def _mistakes(report: Report) -> Iterator[Section]:
+    """Give what is mistaken: classes for one another, and single answers, as far as the task tells of them."""
+    from pipeline.report import figures  # noqa: PLC0415 - Altair, of the extra
+
+    found = report.confusion
+    matrix = figures.confusion(found) if found else None
+    wrong = tuple((true, answer, str(count)) for true, answer, count in found.wrong) if found else ()
+    tables = (Sheet("", ("true class", "answered", "times"), wrong), *sheets(report))
+    shown = tuple(sheet for sheet in tables if sheet.rows and sheet.title in ("", WORST))
+    if matrix or shown:
+        yield Section("Mistakes", (matrix,) if matrix else (), shown)
 
 
 def _tables(report: Report) -> tuple[Sheet, ...]:

@@ -54,6 +54,10 @@ class Made:
         """Return the rows of the exported files, ONNX first; none where the recipe exports nothing."""
         return tuple(row for row in self.plan.rows if row.model in self.plan.files)
 
+    def final(self) -> Row:
+        """Return the row of the form that the run was made for: its last file, or last network."""
+        return (self.file_rows() or tuple(row for row in self.plan.rows if not row.control))[-1]
+
 
 def size_bytes(artifact: Artifact) -> int:
     """Return a file's size, or that of a network's weights."""

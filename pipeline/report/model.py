@@ -168,6 +168,28 @@ class Confusion(Part):
         return self
 
 
+class Mistake(Part):
+    """A sample of the test split, by number: what it is, and what each form says of it, in the task's words."""
+
+    sample: int
+    what: str
+    said: tuple[str, ...]
+
+
+class Mistakes(Part):
+    """What the last of `forms` answers worst by the task's own measure, the worst first; `wrong` counts all that isn't right."""
+
+    forms: tuple[str, ...] = Field(min_length=1)
+    wrong: int
+    worst: tuple[Mistake, ...]
+
+    @model_validator(mode="after")
+    def _is_said_by_each(self) -> "Mistakes":
+        if any(len(each.said) != len(self.forms) for each in self.worst):
+            raise ValueError("each of the worst must be told of by each of the forms")
+        return self
+
+
 class FitLine(Part):
     """One need of a file against what its target has, in bytes; None where it isn't known, or not published."""
 
@@ -316,6 +338,7 @@ class Report(Part):
     layers: Layers | None = None
     fits: tuple[Fits, ...] = ()
     confusion: Confusion | None = None
+    mistakes: Mistakes | None = None
     reproduction: Reproduction | None = None
     _files: tuple[Path, ...] = ()
 

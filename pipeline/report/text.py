@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,6 +14,7 @@ from pipeline.report import audited, ledgered
 from pipeline.report.latencies import how
 from pipeline.report.model import Agreement, Fidelity, Gain, LatencyRatio, MeasurementFacts, Report, ReportRow
 
+WORST = "the worst answers"
 MARKS = {"kept": "kept", "missed": "MISSED", "not_shown": "not shown"}
 
 
@@ -39,6 +41,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _scheme(report),
         *_fidelity(report),
         _quantised(report),
+        _mistakes(report),
         _latency(report),
         _ledger(report),
         _verdicts(report),
@@ -150,6 +153,16 @@ def _quantised(report: Report) -> Sheet:
     )
     columns = ("file", f"{report.metric.name} [95 %]", "size", "operators in float")
     return Sheet("one network, quantised in several ways", columns, cells)
+
+
+def _mistakes(report: Report) -> Sheet:
+    """What the network answers worst; none where its task doesn't tell, or nothing is wrong."""
+    found = report.mistakes
+    if found is None:
+        return Sheet(WORST, (), ())
+    rows = tuple((str(each.sample), each.what, *each.said) for each in found.worst)
+    off = f"{found.forms[-1]} is off in {found.wrong:,} of {report.test_samples:,} test samples; these are its worst"
+    return Sheet(WORST, ("test sample", "what it is", *found.forms), rows, (off,))
 
 
 def _cuts(report: Report) -> Sheet:
@@ -318,7 +331,9 @@ def _verdicts(report: Report) -> Sheet:
 
 
 def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+    """Return a row of Markdown; what a cell tells of the data is no markup there, no link and no picture."""
+    texts = (escape(cell, quote=False).replace("|", "\\|").replace("](", "]\\(") for cell in cells)
+    return "| " + " | ".join(text.replace("\n", "<br>") for text in texts) + " |"
 
 
 def _percent(share: float) -> str:

@@ -114,8 +114,12 @@ class DigitsCtc:
 
     def score(self, outputs: Any, targets: Any) -> float:
         """Return the word error rate of logits [N, T, 11]."""
-        pairs = [(decode(said), row[row != NOTHING].tolist()) for said, row in zip(outputs, targets, strict=True)]
+        pairs = _pairs(outputs, targets)
         return sum(edits(said, meant) for said, meant in pairs) / max(1, sum(len(meant) for _, meant in pairs))
+
+    def mistakes(self, outputs: Any, targets: Any) -> list[tuple[float, str, str]]:
+        """Return for each clip the wrong, missing and additional digits, those spoken, and those written down."""
+        return [(edits(said, meant), _words(meant), _words(said)) for said, meant in _pairs(outputs, targets)]
 
     def augment(
         self, sample: tuple[NDArray[np.int16], NDArray[np.int64]], seed: int
@@ -169,6 +173,15 @@ def edits(said: Sequence[int], meant: Sequence[int]) -> int:
     return row[-1]
 
 
+def _pairs(outputs: Any, targets: Any) -> list[tuple[list[int], list[int]]]:
+    """Return for each clip the digits written down, and those spoken."""
+    return [(decode(said), row[row != NOTHING].tolist()) for said, row in zip(outputs, targets, strict=True)]
+
+
+def _words(digits: Sequence[int]) -> str:
+    return " ".join(DIGITS[digit] for digit in digits) or "nothing"
+
+
 def _network(width: int, blocks: int, *, causal: bool) -> nn.Module:
     letters = len(DIGITS) + 1
     return acoustic(bands=speech_features.MELS, letters=letters, width=width, blocks=blocks, causal=causal)
@@ -176,5 +189,4 @@ def _network(width: int, blocks: int, *, causal: bool) -> nn.Module:
 
 def _utterance(row: Sequence[int], voices: Sequence[str], dice: random.Random) -> Utterance:
     voice = f"{dice.choice(ACCENTS)}+{dice.choice(voices)}"
-    text = " ".join(DIGITS[digit] for digit in row)
-    return Utterance(text, voice, speed=dice.randint(*SPEEDS), pitch=dice.randint(*PITCHES))
+    return Utterance(_words(row), voice, speed=dice.randint(*SPEEDS), pitch=dice.randint(*PITCHES))

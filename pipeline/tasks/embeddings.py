@@ -33,6 +33,7 @@ from pipeline.tasks.text_ratings import rated_tweets, read_ratings
 from pipeline.tasks.text_tokens import (
     Texts,
     Tokens,
+    decode,
     distinct,
     drop_words,
     preprocessing,
@@ -124,6 +125,26 @@ class Embeddings:
         # A resample holds some texts twice; a text is like itself to everybody.
         other = theirs < 1 - 1e-6
         return float(spearmanr(ours[other], theirs[other]).statistic)
+
+    def mistakes(self, outputs: Any, targets: Any) -> list[tuple[float, str, str]]:
+        """Return for each text how far, of all places, its pairs stand from where the teacher ranks them (Spearman's footrule).
+
+        Texts of the user's own are told by their number alone: a report travels.
+        """
+        from scipy.stats import rankdata  # noqa: PLC0415  # a second to import
+
+        ours, theirs = (rankdata(np.stack(_similarities(each)), axis=None) for each in (outputs, targets))
+        apart = (np.abs(ours - theirs) / len(ours)).reshape(SHIFTS, -1)
+        # A text is the first of SHIFTS pairs, and the second of as many.
+        second = np.stack([np.roll(row, shift) for shift, row in enumerate(apart, start=1)])
+        off = ((apart + second) / 2).mean(0).tolist()
+        if self.source is None:
+            test = self._splits.test
+            texts = decode(np.stack([test[number][0][0] for number in range(len(test))]), length=self.sizes.length)
+        else:
+            texts = [f"text {number}" for number in range(len(off))]
+        said = [f"its pairs stand {share:.1%} of all places from where the teacher ranks them" for share in off]
+        return list(zip(off, texts, said, strict=True))
 
     def augment(self, sample: tuple[Tokens, None], seed: int) -> tuple[Tokens, None]:
         """Return the text without some of its words."""

@@ -121,11 +121,25 @@ class SolarCells:
         """Return the AUROC of how far drawings are off; 0.5 where all cells are alike."""
         from sklearn.metrics import roc_auc_score  # noqa: PLC0415  # a second to import
 
-        apart = np.square(np.reshape(outputs, (len(outputs), -1)) - targets[:, :-1])
-        count = max(1, round(WORST_SHARE * apart.shape[1]))
-        anomaly = np.partition(apart, -count, axis=1)[:, -count:].mean(1)
+        anomaly = _anomaly(outputs, targets)
         broken = targets[:, -1] > BROKEN
         return float(roc_auc_score(broken, anomaly)) if 0 < broken.sum() < len(broken) else 0.5
+
+    def mistakes(self, outputs: Any, targets: Any) -> list[tuple[float, str, str]]:
+        """Return for each cell the share of the other kind that it stands on the wrong side of: the mean over either kind is 1 - AUROC."""
+        anomaly, broken = _anomaly(outputs, targets), targets[:, -1] > BROKEN
+        below = np.empty(len(anomaly))
+        for kind in (True, False):
+            others = np.sort(anomaly[broken != kind])
+            # A cell of the other kind that is as far off counts by half, as it does in the area under the curve.
+            places = sum(np.searchsorted(others, anomaly[broken == kind], side) / 2 for side in ("left", "right"))
+            below[broken == kind] = places / max(1, len(others))
+        return [
+            (1 - share, "a broken cell", f"drawn worse than {share:.1%} of the whole ones")
+            if own
+            else (share, "a whole cell", f"drawn worse than {share:.1%} of the broken ones")
+            for share, own in zip(below.tolist(), broken, strict=True)
+        ]
 
     def augment(self, sample: tuple[Floats, Floats], seed: int) -> tuple[Floats, Floats]:
         """Return the cell turned by a half, or seen in a mirror: a cell's fingers run one way."""
@@ -144,6 +158,14 @@ class SolarCells:
 
 task = SolarCells()
 smoke = SolarCells(sizes=SMOKE)
+
+
+def _anomaly(outputs: Any, targets: Any) -> NDArray[Any]:
+    """Return how far each drawing is off over the worst WORST_SHARE of its places: [N]."""
+    apart = np.square(np.reshape(outputs, (len(outputs), -1)) - targets[:, :-1])
+    count = max(1, round(WORST_SHARE * apart.shape[1]))
+    anomaly: NDArray[Any] = np.partition(apart, -count, axis=1)[:, -count:].mean(1)
+    return anomaly
 
 
 def _parts(probability: NDArray[np.float64], kinds: NDArray[Any], cells: int | None) -> list[NDArray[np.int64]]:

@@ -48,6 +48,11 @@ def encode(texts: Sequence[str], *, length: int) -> Tokens:
     return ids, mask
 
 
+def decode(ids: Ids, *, length: int) -> list[str]:
+    """Return the texts of ids [N, T], as far as their tokens keep them."""
+    return list(_tokenizer(length).decode_batch(ids.tolist()))
+
+
 def distinct(texts: Sequence[str], *, length: int) -> tuple[Ids, Ids, list[int]]:
     """Return ids and mask [K, T] of the texts that differ as tokens, and their K places among all, in order."""
     ids, mask = encode(texts, length=length)

@@ -15,6 +15,7 @@ from devices import QUICK
 from pipeline.api import compress
 from pipeline.report.compare import compare
 from pipeline.report.html import comparison_page, run_page, safe_json
+from pipeline.report.model import Confusion
 from pipeline.report.reading import read_run
 from pipeline.teacher import Teacher
 from tests.small_report import latency, report, row, write_run
@@ -37,6 +38,9 @@ class Wide(Bars):
 
     def student(self) -> nn.Module:
         return Net(32)
+
+    def mistakes(self, outputs: Any, _: Any) -> list[tuple[float, str, str]]:
+        return [(1.0, HOSTILE, f"bar {said}") for said in outputs.argmax(1).tolist()]
 
 
 @pytest.fixture(scope="session")
@@ -201,6 +205,8 @@ def test_a_run_keeps_what_its_page_needs(made: Path) -> None:
     assert files <= set(timed)
     assert sum(spread["counts"]) + spread["beyond"] == timed["int8 tflite"]["samples"]
     assert sum(sum(row) for row in found["confusion"]["counts"]) == found["test_samples"]
+    assert found["mistakes"]["forms"] == ["teacher wide", "prune", "int8 tflite"]
+    assert (found["mistakes"]["wrong"], len(found["mistakes"]["worst"])) == (found["test_samples"], 10)
     assert found["layers"]["costs"][0]["macs"] > 0
     assert [times["file"] for times in found["layers"]["times"]] == ["int8 onnx"]
     assert {(pair["one"], pair["other"]) for pair in found["layers"]["pairs"]} == {
@@ -211,6 +217,29 @@ def test_a_run_keeps_what_its_page_needs(made: Path) -> None:
     assert all(layer["max_lsb"] == 0 for pair in found["layers"]["pairs"] for layer in pair["layers"])
     assert [each["fits"] for each in found["fits"]] == [True, True]
     assert found["reproduction"]["settings"]["distill"]["temperature"] == 4.0
+
+
+def test_the_worst_answers_stand_on_the_page_once_and_what_they_hold_stays_text(opened: Opened) -> None:
+    tables = opened.page.get_by_role("region", name="Table: the worst answers", exact=True)
+    cells = tables.first.locator("tbody tr").first.locator("th, td").all_inner_texts()
+
+    assert tables.count() == 2  # one a target
+    assert cells[:2] == ["0", HOSTILE]
+    assert len(cells) == 5
+    assert all(said.startswith("bar ") for said in cells[2:])
+
+
+def test_classes_that_are_too_many_for_a_picture_are_told_all_the_same(tmp_path: Path) -> None:
+    many = Confusion(form="int8", labels=("a", "b"), counts=(), wrong=(("sheep", "goat", 41),))
+
+    text = run_page(read_run(write_run(tmp_path, report(confusion=many))))
+    assert '<th scope="row">sheep</th><td>goat</td><td>41</td>' in text
+
+
+def test_a_page_of_a_task_that_makes_no_mistake_has_no_table_of_them(tmp_path: Path) -> None:
+    text = run_page(read_run(write_run(tmp_path, report(confusion=None, mistakes=None))))
+
+    assert "<h3>Mistakes</h3>" not in text
 
 
 def test_hostile_names_run_nothing_and_stay_text(browser: Browser, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from pipeline.networks.streaming import acoustic
 from pipeline.task import LoadedTask
 from pipeline.task_file import wrap_task
-from pipeline.tasks.digits_ctc import BLANK, MOST, NOTHING, SMOKE, DigitsCtc, decode, edits
+from pipeline.tasks.digits_ctc import BLANK, DIGITS, MOST, NOTHING, SMOKE, DigitsCtc, decode, edits
 from tests.smoke import Smoke, run_smoke
 
 
@@ -73,6 +73,16 @@ def test_the_score_is_the_word_error_rate(task: LoadedTask) -> None:
     assert task.score(outputs, targets) == pytest.approx(1 / 6)
 
 
+def test_a_mistake_tells_what_was_spoken_and_what_was_written(task: LoadedTask) -> None:
+    targets = np.array([[1, 2, NOTHING, NOTHING], [3, 4, 5, 6]])
+    outputs = np.stack([spelled([BLANK] * 5), spelled([3, 4, BLANK, 5, BLANK])])
+
+    assert task.raw.mistakes(outputs, targets) == [
+        (2, "one two", "nothing"),
+        (1, "three four five six", "three four five"),
+    ]
+
+
 def test_a_causal_network_says_the_same_whatever_comes_later() -> None:
     torch.manual_seed(0)
     one = torch.randn(1, 1, 60, 40)
@@ -96,6 +106,8 @@ def test_the_smoke_form_passes_the_gate_in_under_a_minute(smoke: Smoke) -> None:
     assert smoke.report["fidelity"]["passed"], smoke.report["fidelity"]["why_failed"]
     assert smoke.seconds < 60
     assert "decoding" in smoke.metadata["preprocessing"]
+    assert smoke.report["mistakes"]["forms"] == ["teacher whole_clip", "prune", "int8 tflite"]
+    assert {word for each in smoke.report["mistakes"]["worst"] for word in each["what"].split()} <= set(DIGITS)
 
 
 @pytest.mark.slow

@@ -52,6 +52,18 @@ def test_texts_that_a_resample_holds_twice_do_not_flatter() -> None:
     assert abs(TASK.score(other[repeated], one[repeated])) < 0.3
 
 
+def test_the_text_whose_pairs_are_out_of_place_is_the_worst_mistake() -> None:
+    theirs = embeddings(0, 580)
+    ours = theirs.copy()
+    ours[77] *= -1
+    told = TASK.mistakes(ours, theirs)
+
+    assert told is not None
+    assert max(range(580), key=lambda number: told[number][0]) == 77
+    assert told[77][1] != told[78][1]
+    assert {off for off, _, _ in TASK.mistakes(theirs, theirs) or ()} == {0.0}
+
+
 def test_the_teacher_is_minilm_at_a_length_that_is_learnt_at_usual_rates() -> None:
     torch.manual_seed(0)
     scaled, plain = Scaled(1).eval(), SentenceEncoder(1).eval()
@@ -87,6 +99,7 @@ def test_a_table_of_ones_own_makes_the_task(tmp_path: Path) -> None:
     task.rehearse()
 
     assert len(task.splits.train) == 202
+    assert [what for _, what, _ in task.mistakes(embeddings(0, 36), embeddings(1, 36)) or ()][35] == "text 35"
 
 
 def test_too_few_texts_are_one_line(tmp_path: Path) -> None:

@@ -51,6 +51,22 @@ def test_what_is_drawn_worse_counts_as_broken() -> None:
     assert TASK.score(drawn[:2], targets[:2]) == 0.5
 
 
+def test_a_mistake_is_the_share_of_the_other_kind_on_the_wrong_side_and_their_mean_what_the_auroc_lacks() -> None:
+    dice = np.random.default_rng(0)
+    targets = np.zeros((1051, SIDE * SIDE + 1), np.float32)
+    targets[500:, -1] = 1
+    drawn = dice.integers(1, 9, (1051, 1, 1, 1)) * np.ones((1, SIDE, SIDE), np.float32)  # many are alike
+    drawn[500:] += 2
+    told = TASK.mistakes(drawn, targets)
+
+    assert told is not None
+    off, broken = np.array([off for off, _, _ in told]), targets[:, -1] > 0.5
+    assert off[broken].mean() == pytest.approx(1 - TASK.score(drawn, targets))
+    assert off[~broken].mean() == pytest.approx(1 - TASK.score(drawn, targets))
+    worst = np.flatnonzero(broken)[off[broken].argmax()]
+    assert told[worst][1:] == ("a broken cell", f"drawn worse than {1 - off[worst]:.1%} of the whole ones")
+
+
 def test_augmentation_turns_picture_and_target_alike() -> None:
     sample = TASK.splits.train[0]
     turned = [TASK.augment(sample, seed) for seed in range(4)]
