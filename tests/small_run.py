@@ -10,6 +10,7 @@ from pipeline.plan import Plan, Row, Step
 from pipeline.recipe import DEFAULT_STAGES, recipe_from
 from pipeline.report.made import Made, size_bytes
 from pipeline.report.model import Interval, MeasurementFacts, MetricFacts, Report, ReportRow, Verdict
+from pipeline.report.reproduction import reproduction
 from pipeline.run import Done
 from pipeline.stage import StageConfig, discover
 from pipeline.store import Record
@@ -48,7 +49,8 @@ def write_run(folder: Path, provenance: dict[str, str] | None = None, *, name: s
     rows = tuple(Row(title, step, step) for step, title in ROWS.items())
     plan = Plan(steps=(), rows=rows, program="", files=("export_onnx", "export_tflite"))
     made = Made(recipe=recipe, plan=plan, task=task, done=done)
-    deliver(_report(name, {ROWS[step]: each.artifact for step, each in done.items()}), made, folder / "out" / TARGET)
+    report = _report(name, {ROWS[step]: each.artifact for step, each in done.items()})
+    deliver(report.model_copy(update={"reproduction": reproduction(made)}), made, folder / "out" / TARGET)
     return folder / "out" / TARGET
 
 

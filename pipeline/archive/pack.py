@@ -3,16 +3,17 @@
 | member | what |
 |---|---|
 | `model.onnx`, `model.tflite`, `report.json`, `report.md`, `manifest.json`, and what the task sends along | as the run left them |
-| `report.html` | where it lies beside them |
+| `report.html` | where it lies beside them; else the run's, where that tells of this target alone (`page`) |
 | `README.md` | the model card |
 | `recipe.toml`, `environment.txt` | the recipe as run, with its settings; the exact versions that made it |
 | `bom.cdx.json` | a CycloneDX ML-BOM |
 | `index.json` | the sha256 of all of these; `index.json.sig` and `index.json.pub` where it is signed |
 
-The same folder and key give the same bytes.
+The same folder, page and key give the same bytes.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.archive import signature
@@ -21,22 +22,31 @@ from pipeline.archive.card import Edges, model_card
 from pipeline.archive.consistency import inconsistent, report_from
 from pipeline.archive.form import MAX_ARCHIVE_BYTES, MAX_MEMBERS, NAME, emit
 from pipeline.archive.manifest import Manifest, manifest_from
+from pipeline.archive.page import PAGE, above, page_above
 from pipeline.archive.reader import INDEX, PUBLIC_KEY, SIGNATURE, SUFFIX, entry_of, index_of
 from pipeline.archive.words import recipe_toml, requirements
 from pipeline.drafted import drafted
 from pipeline.errors import ModelError
+from pipeline.report.model import Report
 
-MANIFEST, REPORT, PAGE = "manifest.json", "report.json", "report.html"
+MANIFEST, REPORT = "manifest.json", "report.json"
 
 
-def pack(folder: Path, *, out: Path | None = None, key: Path | None = None) -> Path:
-    """Write the archive of a run's folder, signed where a key is given, and return its path; ModelError where the folder isn't as the run left it."""
+def pack(
+    folder: Path, *, out: Path | None = None, key: Path | None = None, say: Callable[[str], None] | None = None
+) -> Path:
+    """Write the archive of a run's folder, signed where a key is given, and return its path; ModelError where the folder isn't as the run left it.
+
+    `say` is told of a page that isn't packed.
+    """
     members = _as_left(folder)
     manifest, report = manifest_from(members[MANIFEST]), report_from(members.get(REPORT, b""))
     if not manifest.artifacts:
         raise ModelError(
             f"the run in {folder} exported no model; put export last in the recipe's stages, and run it again"
         )
+    if PAGE not in members:
+        members |= _page(folder, report, say)
     members["recipe.toml"] = recipe_toml(manifest.recipe).encode()
     members["environment.txt"] = requirements(manifest.environment).encode()
     entries = index_of(members).members
@@ -67,6 +77,17 @@ def _as_left(folder: Path) -> dict[str, bytes]:
         raise ModelError(f"{folder}: {MANIFEST} names {strange[0]!r:.80}, which is no plain file; run the recipe again")
     page = (PAGE,) if (folder / PAGE).is_file() else ()
     return {MANIFEST: content, **{name: _read(folder / name) for name in sorted({*manifest.files, *page})}}
+
+
+def _page(folder: Path, report: Report, say: Callable[[str], None] | None) -> dict[str, bytes]:
+    """Return the run's page, where it is one of this target alone."""
+    page = page_above(folder, report)
+    if page is None and say and above(folder).is_file():
+        say(
+            f"{above(folder)} isn't of this run on {report.target} alone, so no page is packed; "
+            f"{shlex.join(['edgepress', 'report', str(folder)])} writes one"
+        )
+    return {} if page is None else {PAGE: page}
 
 
 def _read(path: Path) -> bytes:

@@ -14,12 +14,16 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from pipeline.archive.pack import pack
+from pipeline.archive.page import CHAPTER
 from pipeline.archive.verify import verify
 from pipeline.archive.words import recipe_toml
 from pipeline.errors import ModelError, StoreError
 from pipeline.recipe import BUILT_IN, recipe_from
+from pipeline.report.html import run_page
+from pipeline.report.model import Report
+from pipeline.report.reading import Run
 from pipeline.stage import discover
-from tests.small_archive import members_of
+from tests.small_archive import members_of, written
 from tests.small_run import write_run
 
 STATED = {
@@ -74,6 +78,70 @@ def test_a_page_that_was_made_of_the_report_travels_along(run: Path) -> None:
     assert members_of(packed)["report.html"] == b"<!doctype html>"
     assert verify(packed).passed
     assert "report.html" in {each["name"] for each in bom_of(packed)["metadata"]["component"]["components"]}
+
+
+def page_of(*reports: Report) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.report.html.library", lambda: "")  # a megabyte that draws the charts
+        return run_page(Run(Path(), reports))
+
+
+@pytest.fixture
+def own(run: Path) -> Report:
+    return Report.model_validate_json((run / "report.json").read_bytes())
+
+
+def test_the_runs_page_travels_along_where_it_tells_of_this_target_alone(run: Path, own: Report) -> None:
+    told: list[str] = []
+    (run.parent / "report.html").write_text(page_of(own))
+    packed = pack(run, say=told.append)
+
+    assert members_of(packed)["report.html"] == page_of(own).encode()
+    assert verify(packed).problems == ()
+    assert "report.html" in {each["name"] for each in bom_of(packed)["metadata"]["component"]["components"]}
+    assert told == []
+    altered = {**members_of(packed), "report.html": b"a better one"}
+    assert verify(written(run / "altered.edgepress", altered)).problems[0].startswith("report.html: ")
+
+
+def test_the_targets_own_page_is_taken_before_the_runs(run: Path, own: Report) -> None:
+    (run.parent / "report.html").write_text(page_of(own))
+    (run / "report.html").write_text("<!doctype html>")
+
+    assert members_of(pack(run))["report.html"] == b"<!doctype html>"
+
+
+def test_the_runs_page_is_found_from_within_the_folder(run: Path, own: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run.parent / "report.html").write_text(page_of(own))
+    monkeypatch.chdir(run)
+
+    assert "report.html" in members_of(pack(Path()))
+
+
+def test_a_page_that_tells_of_more_or_of_another_run_stays_and_that_is_said(run: Path, own: Report) -> None:
+    page, told = run.parent / "report.html", list[str]()
+    assert own.reproduction is not None
+    other_files = own.reproduction.model_copy(update={"files": {"model.onnx": "0" * 64}})
+    others = (
+        page_of(own, own.model_copy(update={"target": "pixel-8"})),
+        page_of(own.model_copy(update={"made_at": "2025-01-01T00:00:00+00:00"})),
+        page_of(own.model_copy(update={"target": "pixel-8"})),
+        page_of(own.model_copy(update={"reproduction": other_files})),
+        "<!doctype html>",
+    )
+
+    for other in others:
+        page.write_text(other)
+        assert "report.html" not in members_of(pack(run, say=told.append))
+    said = f"{page} isn't of this run on raspberry-pi-4 alone, so no page is packed; edgepress report {run} writes one"
+    assert told == [said] * len(others)
+
+
+def test_a_text_in_a_report_does_not_pass_for_a_part_of_a_page(run: Path, own: Report) -> None:
+    posing = own.model_copy(update={"recipe": CHAPTER, "target": f"<h2>{own.target}</h2>"})
+    (run.parent / "report.html").write_text(page_of(posing))
+
+    assert "report.html" not in members_of(pack(run))
 
 
 @pytest.mark.parametrize("provenance", [{}, STATED])

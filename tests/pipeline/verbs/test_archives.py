@@ -28,6 +28,15 @@ def test_pack_says_what_it_wrote(run: Path) -> None:
     assert ended.stdout.endswith(" KiB, not signed)\n")
 
 
+def test_pack_says_on_stderr_which_page_stays_and_how_to_get_one(run: Path) -> None:
+    (run.parent / "report.html").write_text("of several targets")
+    ended = RUNNER.invoke(app, ["pack", str(run)])
+
+    assert ended.exit_code == 0
+    assert ended.stdout.startswith("wrote ")
+    assert ended.stderr.endswith(f"so no page is packed; edgepress report {run} writes one\n")
+
+
 def test_verify_says_whether_anybody_vouches_for_it(run: Path, tmp_path: Path) -> None:
     private, public = write_keys(tmp_path)
     plain, signed = pack(run, out=tmp_path / "a.edgepress"), pack(run, out=tmp_path / "b.edgepress", key=private)
