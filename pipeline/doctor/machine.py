@@ -1,5 +1,6 @@
 """Machine: what makes training slow here, or the figures of the device `host` noisy."""
 
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,16 +10,18 @@ from pipeline.doctor.finding import Finding
 
 CPU = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+GPUS = Path("/proc/driver/nvidia/gpus")
 BUSY = 0.25
 """Load for each core from which others are told to disturb a benchmark; what really did is seen and told by the benchmark."""
 STEADY = "performance"
 
 
 def findings() -> Iterator[Finding]:
-    """Say how many threads this process may use, and whether the clock is steady."""
+    """Say how many threads this process may use, on what it can train, and whether the clock is steady."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield _cores(cores)
     yield _threads(cores)
+    yield _gpus()
     yield _governor()
     yield _load(cores)
 
@@ -49,6 +52,31 @@ def _threads(cores: int) -> Finding:
     if int(told) > cores:
         return Finding(about, f"{told}, with {cores} cores", "note", f"export OMP_NUM_THREADS={cores}, or less")
     return Finding(about, told)
+
+
+def _gpus() -> Finding:
+    """Tell NVIDIA's GPUs, and whether the installed torch was built for them; torch isn't imported for that."""
+    models = [
+        line.partition(":")[2].strip()
+        for gpu in sorted(GPUS.glob("*/information"))
+        for line in _line(gpu).splitlines()
+        if line.startswith("Model:")
+    ]
+    if not models:
+        return Finding("GPU", "none of NVIDIA's, so trainings run on the processor")
+    if not _torch_knows_cuda():
+        advice = "install a torch with CUDA to train there with accelerator = 'cuda'"
+        return Finding("GPU", f"{', '.join(models)}, which the installed torch can't use", "note", advice)
+    return Finding("GPU", f"{', '.join(models)}; accelerator = 'cuda' in a recipe's [train] trains there")
+
+
+def _torch_knows_cuda() -> bool:
+    """Wheels with CUDA say so in their version ("2.13.0+cu130"), or ask for NVIDIA's libraries."""
+    try:
+        torch = importlib.metadata.distribution("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return "+cu" in torch.version or any(name.startswith("nvidia") for name in torch.requires or ())
 
 
 def _governor() -> Finding:

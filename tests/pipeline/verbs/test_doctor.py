@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.doctor import machine
 from pipeline.doctor.machine import read_quota
 from pipeline.doctor.packages import ADDS, FOR_DEVELOPERS
 
@@ -117,6 +118,25 @@ def test_a_strange_package_before_ours_is_wrong_and_told_without_a_traceback(tmp
 
     assert found[f"name {name}"]["verdict"] == "wrong"
     assert found[f"name {name}"]["found"].startswith(str(tmp_path / "theirs" / name))
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "verdict"),
+    [("2.13.0+cpu", (), "note"), ("2.13.0+cu130", (), "ok"), ("2.13.0", ("Requires-Dist: nvidia-cublas",), "ok")],
+)
+def test_a_gpu_that_the_installed_torch_cannot_use_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, lines: tuple[str, ...], verdict: str
+) -> None:
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    told = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 79\n"
+    (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text(told, encoding="utf-8")
+    monkeypatch.setattr(machine, "GPUS", tmp_path / "gpus")
+    monkeypatch.syspath_prepend(install(tmp_path / "torch", "torch", version, *lines))
+
+    [found] = [each for each in machine.findings() if each.about == "GPU"]
+
+    assert found.verdict == verdict
+    assert found.found.startswith("NVIDIA H100 80GB HBM3")
 
 
 def test_a_strange_package_behind_ours_is_a_note(tmp_path: Path) -> None:
