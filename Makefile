@@ -1,13 +1,13 @@
 # make demo   sets up .venv, then compresses a digit classifier for two targets and proves it
 # make test   sets up .venv, then runs the tests; test-offline with the network cut off, test-slow the ones that take minutes
 # make lint   style, types, layers and wheel contents; bench prints what the product itself costs
+# make lock   writes the hashes of .ci/constraints.txt's versions anew
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
-INPUTS := pyproject.toml .ci/constraints.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-offline test-slow ready lint bench clean
+.PHONY: demo test test-offline test-slow ready lint bench lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-demo
@@ -30,25 +30,36 @@ lint: .venv/with-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/bandit --quiet --recursive --severity-level medium pipeline devices targets
-	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	rm -rf build/wheel && $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/check-wheel-contents --ignore W009 build/wheel
 
 bench: .venv/with-test
 	$(BIN)/python tests/benchmarks/bench.py
 
+# No build is isolated, so that setuptools too is the locked one. The lock is one for Python 3.11 and 3.12.
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv; install it: python3 -m pip install uv" >&2; exit 1; }
+	rm -f .ci/lock-*.txt # from a lock that is there uv takes the hashes unseen
+	for extra in demo test; do uv --quiet --config-file .ci/uv.toml pip compile pyproject.toml --extra $$extra \
+		--constraint .ci/constraints.txt --generate-hashes --no-emit-package torch --no-annotate --custom-compile-command "make lock" \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file .ci/lock-$$extra.txt >/dev/null || exit 1; done
+
 clean:
 	rm -rf .venv build .edgepress
 
-.venv/with-%: $(INPUTS)
+.venv/with-%: pyproject.toml .ci/torch.txt .ci/lock-%.txt
 	@test -n "$(PYTHON)" || { echo "edgepress needs Python 3.11 or 3.12; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@start=$$(date +%s); echo "setting up .venv for '$*'"; $(INSTALL) --editable ".[$*]" && echo "set-up took $$(( $$(date +%s) - start )) s"
+	@start=$$(date +%s); echo "setting up .venv for '$*'"; \
+		$(PIP) install --require-hashes --requirement .ci/torch.txt --requirement .ci/lock-$*.txt \
+		&& $(PIP) install --no-deps --no-build-isolation --editable . && echo "set-up took $$(( $$(date +%s) - start )) s" \
+		|| { echo "the locked packages can't be installed; where it is torch that isn't found, .ci/torch.txt says which index has it" >&2; exit 1; }
 	@touch $@
 
 # Rated texts for two of the tasks: 2.4 MB, which no wheel holds, in the user's cache; the tests of those tasks open them.
 .venv/with-tweets: | .venv/with-test
-	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps \
-		--dest "$$($(BIN)/python -c 'from pipeline.tasks.text_ratings import archive_path; print(archive_path().parent)')" vaderSentiment==3.3.2
+	@$(PIP) download --no-binary :all: --no-deps --no-build-isolation --require-hashes --requirement .ci/tweets.txt \
+		--dest "$$($(BIN)/python -c 'from pipeline.tasks.text_ratings import archive_path; print(archive_path().parent)')"
 	@touch $@
 
 # The speech features' routine for devices is C; a test compiles it.
