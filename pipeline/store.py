@@ -41,6 +41,8 @@ NO_ROOM_SIGNS = (
     "PytorchStreamWriter failed writing",
 )
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+"""How a network file system without a lock service answers, flock(2)."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,11 @@ class Store:
                 raise StoreError(
                     f"{self.root} can't be written or read ({error.strerror}); name another store in EDGEPRESS_STORE"
                 ) from error
+            if isinstance(error, OSError) and error.errno in NO_LOCKS:
+                raise StoreError(
+                    f"the file system of {self.root} locks no files ({error.strerror}), which keeps runs apart; name a store "
+                    "on another one in EDGEPRESS_STORE"
+                ) from error
             raise
 
     def _holds(self, name: object) -> bool:
@@ -243,14 +250,14 @@ class Store:
     def _move(self, draft: Path, place: Path) -> None:
         """Give a draft its name, unless what bears it already is whole; a damaged one makes room."""
         if self._touch(place):
-            with suppress(ModelError):
-                if open_artifact(place).digest == place.name:
-                    return
+            if _is_whole(place):
+                return
             place.rename(place.with_name(f"damaged-{uuid4().hex}"))
         try:
             draft.rename(place)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run gave the same bytes that name just now
+        except OSError:
+            # Another run gave the same bytes that name just now; ENOTEMPTY here is EPERM over sftp.
+            if not _is_whole(place):
                 raise
         _flush(place.parent)
 
@@ -286,10 +293,19 @@ def default_store() -> Path:
     return Path(os.environ.get("EDGEPRESS_STORE", ".edgepress"))
 
 
+def _is_whole(place: Path) -> bool:
+    with suppress(ModelError):
+        return open_artifact(place).digest == place.name
+    return False
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # shared folders of virtual machines flush files alone
+            raise
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.artifact import Artifact
 from pipeline.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 WRITER = """
 import sys
 from pathlib import Path

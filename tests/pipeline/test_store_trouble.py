@@ -1,7 +1,14 @@
-"""The store under real trouble: killed writers, no room, files that can only be read."""
+"""The store under real trouble: killed writers, no room, files that can only be read, file systems that do less than others.
 
+Those of this machine can do it all, so a small library in front of the C library answers as others do; the whole runs on real ones
+are `tests/evidence/trust/file_systems.py`.
+"""
+
+import os
 import random
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +17,7 @@ import pytest
 from pipeline.artifact import digest_of
 from pipeline.errors import StoreError
 from pipeline.store import Store
-from tests.small_store import WRITER, age, commit, line_of, python
+from tests.small_store import ROOT, WRITER, age, commit, line_of, python
 
 
 @pytest.fixture
@@ -145,3 +152,80 @@ for attempt in (lambda: store.locked("k").__enter__(), lambda: store.draft().__e
     assert said[0] == "True"
     refused = f"{store.root} can't be written or read (Permission denied); name another store in EDGEPRESS_STORE"
     assert said[1:] == [refused] * 5
+
+
+POORER = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/stat.h>
+static int is_folder(const struct stat *found) { return S_ISDIR(found->st_mode); }
+static int refused(int why) { errno = why; return -1; }
+#ifdef NO_LOCKS
+int flock(int file, int operation) { return refused(ENOLCK); }
+#endif
+int fsync(int file) {
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    struct stat found;
+    return !fstat(file, &found) && is_folder(&found) ? refused(EINVAL) : real(file);
+}
+int rename(const char *from, const char *to) {
+    int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+    struct stat found;
+    int folder = !stat(from, &found) && is_folder(&found), done = real(from, to);
+    return folder ? refused(EPERM) : done;
+}
+"""
+"""No folder can be flushed, as in a virtual machine's shared ones, and one that got its name is told as refused, as over sftp where
+another run was first; with NO_LOCKS no file is locked, as on NFS without its lock service."""
+
+
+def on_poorer(folder: Path, script: str, *options: str) -> list[str]:
+    """Run a script whose file systems are POORER, with a store in the folder; return what it printed."""
+    library = folder / "poorer.so"
+    compiler = ["cc", "-shared", "-fPIC", *options, "-x", "c", "-", "-o", str(library)]
+    subprocess.run(compiler, input=POORER, text=True, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    command = [sys.executable, "-c", script, str(folder / "store")]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def test_a_file_system_that_flushes_no_folders_and_hides_why_a_name_is_taken_holds_a_store(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from pipeline.store import Store
+from tests.small_store import commit
+store = Store(Path(sys.argv[1]))
+for key in ("k", "same"):
+    with store.in_use():
+        print(commit(store, key).digest)
+    print(store.find(key)[1].digest)
+"""
+
+    said = on_poorer(tmp_path, script)
+
+    assert len(said) == 4
+    assert len(set(said)) == 1
+    assert [path.name for path in (tmp_path / "store" / "objects").iterdir()] == [said[0]]
+
+
+def test_a_file_system_that_locks_no_files_is_refused_in_one_line(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from pipeline.errors import StoreError
+from pipeline.store import Store
+from tests.small_store import commit
+try:
+    commit(Store(Path(sys.argv[1])), "k")
+except StoreError as error:
+    print(error)
+"""
+
+    said = on_poorer(tmp_path, script, "-DNO_LOCKS")
+
+    found = f"the file system of {tmp_path / 'store'} locks no files (No locks available), which keeps runs apart"
+    assert said == [f"{found}; name a store on another one in EDGEPRESS_STORE"]
