@@ -24,6 +24,10 @@ def contents_of(found: Any, task: str) -> Mapping[str, bytes]:
                 f"task {task!r}: files() names {name!r:.60}; write it as in 'tokenizer.json': letters, digits, '.', '-' and "
                 f"'_', no folder, and no {'.*, '.join(OURS)}.*, which a run and its archive write themselves"
             )
+    if len({name.lower() for name in found}) < len(found):
+        raise TaskError(
+            f"task {task!r}: files() gives names that differ in letters' case alone, and many systems hold but one of them; rename one"
+        )
     contents = {name: each.encode() if isinstance(each, str) else each for name, each in found.items()}
     mebibytes = sum(map(len, contents.values())) / 2**20
     if mebibytes > MAX_MIB:

@@ -55,6 +55,10 @@ def test_a_name_that_could_lie_elsewhere_or_on_our_own_files_is_refused(name: An
     assert "names" in refusal({name: "x"})
 
 
+def test_names_that_differ_in_case_alone_are_refused() -> None:
+    assert "letters' case alone" in refusal({"Words.txt": "x", "words.txt": "y"})
+
+
 def test_it_is_delivered_and_stands_in_the_manifest(tmp_path: Path) -> None:
     task = wrap_task(Sender({"tokenizer.json": "{}", "front_end.bin": b"\xff\x00"}))
     settings = {"schema": 1, "name": "bars", "task": "bars", "targets": ["pixel-8"]}
