@@ -81,7 +81,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
     task: str
     seed: int = Field(default=0, ge=0)
     targets: tuple[str, ...] = Field(min_length=1)

@@ -152,7 +152,7 @@ def test_a_typo_explains_the_key_that_it_was_meant_to_be(tmp_path: Path) -> None
     assert "unknown key 'tsak'; did you mean 'task'?" in message
 
 
-@pytest.mark.parametrize("name", ["My Recipe", "", "../up", "-x", "a\n"])
+@pytest.mark.parametrize("name", ["My Recipe", "", "../up", "-x", "a\n", "a" * 101])
 def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
     assert "key 'name': string should match" in refusal(tmp_path, RIGHT.replace('"leaves"', json.dumps(name)))
 
