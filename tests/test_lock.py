@@ -85,13 +85,8 @@ def test_the_downloaded_ratings_are_those_that_the_task_reads() -> None:
 @pytest.mark.parametrize("tampered", [False, True])
 def test_make_refuses_a_package_that_is_not_the_locked_one(tmp_path: Path, *, tampered: bool) -> None:
     """By the Makefile's own rule, on a project with one small dependency; pip only says what it would install."""
-    content = write_wheel(tmp_path / "wheels")
-    (tmp_path / ".ci").mkdir()
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "whole"\nversion = "1"\n', encoding="utf-8")
-    (tmp_path / ".ci" / "torch.txt").touch()
-    digest = hashlib.sha256(content + b"x" * tampered).hexdigest()
+    lay_out(tmp_path, torch=write_wheel(tmp_path / "wheels", "torch", "1+cpu"))
+    digest = hashlib.sha256(write_wheel(tmp_path / "wheels", "tiny_locked", "1") + b"x" * tampered).hexdigest()
     (tmp_path / ".ci" / "lock-tiny.txt").write_text(f"tiny_locked==1 --hash=sha256:{digest}\n", encoding="utf-8")
 
     made = make(tmp_path, ".venv/with-tiny")
@@ -100,15 +95,42 @@ def test_make_refuses_a_package_that_is_not_the_locked_one(tmp_path: Path, *, ta
     assert ("DO NOT MATCH THE HASHES" in made.stderr) is tampered
 
 
-def write_wheel(folder: Path) -> bytes:
+@pytest.mark.parametrize(
+    ("version", "content", "works", "says"),
+    [("1+cpu", b"another", False, "DO NOT MATCH THE HASHES"), ("1", b"", True, "pip finds no CPU build of torch")],
+)
+def test_make_takes_the_default_torch_only_where_there_is_no_cpu_build(
+    tmp_path: Path, version: str, content: bytes, *, works: bool, says: str
+) -> None:
+    lay_out(tmp_path, torch=write_wheel(tmp_path / "wheels", "torch", version) + content)
+    (tmp_path / ".ci" / "lock-tiny.txt").touch()
+
+    made = make(tmp_path, ".venv/with-tiny")
+
+    assert (tmp_path / ".venv" / "with-tiny").exists() is works, made.stderr
+    assert says in made.stdout + made.stderr
+
+
+def lay_out(project: Path, *, torch: bytes) -> None:
+    """Write a project that the Makefile can set up, which knows a torch of these bytes."""
+    (project / ".ci").mkdir()
+    (project / ".venv").mkdir()
+    (project / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    (project / "pyproject.toml").write_text('[project]\nname = "whole"\nversion = "1"\n', encoding="utf-8")
+    digest = hashlib.sha256(torch).hexdigest()
+    (project / ".ci" / "torch.txt").write_text(f"torch==1+cpu \\\n    --hash=sha256:{digest}\n", encoding="utf-8")
+
+
+def write_wheel(folder: Path, name: str, version: str) -> bytes:
     """Write the smallest package that pip takes; return its bytes."""
-    folder.mkdir()
-    info = "tiny_locked-1.dist-info"
-    with zipfile.ZipFile(folder / "tiny_locked-1-py3-none-any.whl", "w") as file:
-        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny_locked\nVersion: 1\n")
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
-    return (folder / "tiny_locked-1-py3-none-any.whl").read_bytes()
+    return path.read_bytes()
 
 
 def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
