@@ -1,14 +1,17 @@
 """What trials share: a search over digits, each trial made twice, in the search's store and as a run of its own; the two take turns.
 
-One epoch a stage, so that training, which is what trials share most, counts for as little as it can. `python tests/benchmarks/shared_prefixes.py [TRIALS]`.
+One epoch a stage, so that training, which is what trials share most, counts for as little as it can. The processor's time is told beside the wall's:
+other work on the machine disturbs it less. `python tests/benchmarks/shared_prefixes.py [TRIALS]`.
 """
 
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.api import Silent, load, plans_of
 from pipeline.fit.search import search
@@ -22,35 +25,47 @@ SETTINGS = [
 ]
 
 
+class Taken(NamedTuple):
+    """Seconds of a trial; the processor's are those of this process and of its children."""
+
+    wall: float
+    processor: float
+
+
 def main(trials: int) -> None:
     """Print both times and their ratio."""
     recipe, task = load(Path("digits"), settings=[*SETTINGS, f"fit.trials={trials}"], targets=["corstone-300"])
     targets = tuple(target for target, _ in plans_of(recipe, task))
-    shared: list[float] = []
-    alone: list[float] = []
+    shared: list[Taken] = []
+    alone: list[Taken] = []
     with tempfile.TemporaryDirectory() as folder:
         maker = Maker(Bench(recipe, targets, {"corstone-300": "vela"}, Path(folder) / "store"), task, Silent())
 
         def make(jobs: Sequence[tuple[int, Settings]]) -> Iterator[Outcome]:
             for number, settings in jobs:
                 own = replace(maker, bench=replace(maker.bench, store=Path(folder) / f"alone-{number}"))
-                shared.append(seconds(maker, number, settings))
-                alone.append(seconds(own, number, settings))
+                shared.append(taken(maker, number, settings))
+                alone.append(taken(own, number, settings))
                 yield maker.make(number, settings)
 
         for outcome in search(recipe, space_of(recipe, discover()), make):
-            print(f"trial {outcome.number}: {shared[-1]:.1f} s in the search, {alone[-1]:.1f} s alone", file=sys.stderr)
-    print(
-        f"a search of {len(shared)} trials on digits, one epoch a stage: {sum(shared):.0f} s; the same as runs of their own: "
-        f"{sum(alone):.0f} s, the search {sum(shared) / sum(alone):.2f} of it"
-    )
+            print(
+                f"trial {outcome.number}: {shared[-1].wall:.1f} s in the search, {alone[-1].wall:.1f} s alone",
+                file=sys.stderr,
+            )
+    for clock in Taken._fields:
+        together, apart = (sum(getattr(each, clock) for each in times) for times in (shared, alone))
+        print(
+            f"a search of {len(shared)} trials on digits, one epoch a stage, {clock} time: {together:.0f} s; the same as runs of their own: "
+            f"{apart:.0f} s, the search {together / apart:.2f} of it"
+        )
 
 
-def seconds(maker: Maker, number: int, settings: Settings) -> float:
+def taken(maker: Maker, number: int, settings: Settings) -> Taken:
     """Return what a trial takes."""
-    start = time.perf_counter()
+    start, used = time.perf_counter(), sum(os.times()[:4])
     maker.make(number, settings)
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - start, sum(os.times()[:4]) - used)
 
 
 if __name__ == "__main__":
