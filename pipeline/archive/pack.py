@@ -3,7 +3,7 @@
 | member | what |
 |---|---|
 | `model.onnx`, `model.tflite`, `report.json`, `report.md`, `manifest.json`, and what the task sends along | as the run left them |
-| `report.html` | where it lies beside them; else the run's, where that tells of this target alone (`page`) |
+| `report.html` | the one beside them, else the run's, if it tells of this target alone (`page`) |
 | `README.md` | the model card |
 | `recipe.toml`, `environment.txt` | the recipe as run, with its settings; the exact versions that made it |
 | `bom.cdx.json` | a CycloneDX ML-BOM |
@@ -22,7 +22,7 @@ from pipeline.archive.card import Edges, model_card
 from pipeline.archive.consistency import inconsistent, report_from
 from pipeline.archive.form import MAX_ARCHIVE_BYTES, MAX_MEMBERS, NAME, emit
 from pipeline.archive.manifest import Manifest, manifest_from
-from pipeline.archive.page import PAGE, above, page_above
+from pipeline.archive.page import PAGE, page_of, places_of
 from pipeline.archive.reader import INDEX, PUBLIC_KEY, SIGNATURE, SUFFIX, entry_of, index_of
 from pipeline.archive.words import recipe_toml, requirements
 from pipeline.drafted import drafted
@@ -45,8 +45,7 @@ def pack(
         raise ModelError(
             f"the run in {folder} exported no model; put export last in the recipe's stages, and run it again"
         )
-    if PAGE not in members:
-        members |= _page(folder, report, say)
+    members |= _page(folder, report, say)
     members["recipe.toml"] = recipe_toml(manifest.recipe).encode()
     members["environment.txt"] = requirements(manifest.environment).encode()
     entries = index_of(members).members
@@ -65,7 +64,7 @@ def pack(
 
 
 def _as_left(folder: Path) -> dict[str, bytes]:
-    """Return the files of a run's folder that its manifest names, and a page that was made of its report since."""
+    """Return the files of a run's folder that its manifest names."""
     if not (folder / MANIFEST).is_file():
         raise ModelError(
             f"no {MANIFEST} in {folder}; give the folder that a run left for one target, e.g. build/raspberry-pi-4"
@@ -75,19 +74,22 @@ def _as_left(folder: Path) -> dict[str, bytes]:
     strange = [name for name in manifest.files if not NAME.fullmatch(name)]
     if strange:
         raise ModelError(f"{folder}: {MANIFEST} names {strange[0]!r:.80}, which is no plain file; run the recipe again")
-    page = (PAGE,) if (folder / PAGE).is_file() else ()
-    return {MANIFEST: content, **{name: _read(folder / name) for name in sorted({*manifest.files, *page})}}
+    return {MANIFEST: content, **{name: _read(folder / name) for name in sorted(manifest.files)}}
 
 
 def _page(folder: Path, report: Report, say: Callable[[str], None] | None) -> dict[str, bytes]:
-    """Return the run's page, where it is one of this target alone."""
-    page = page_above(folder, report)
-    if page is None and say and above(folder).is_file():
+    """Return the page of this target alone, if there is one."""
+    places = places_of(folder)
+    page = page_of(report, places)
+    if page is not None:
+        return {PAGE: page}
+    others = [str(place) for place in places if place.is_file()]
+    if others and say:
         say(
-            f"{above(folder)} isn't of this run on {report.target} alone, so no page is packed; "
+            f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} not of this run on {report.target} alone, so no page is packed; "
             f"{shlex.join(['edgepress', 'report', str(folder)])} writes one"
         )
-    return {} if page is None else {PAGE: page}
+    return {}
 
 
 def _read(path: Path) -> bytes:

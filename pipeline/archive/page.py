@@ -1,9 +1,10 @@
-"""The page that goes into an archive: the target's own, else the run's, where that tells of this report and of nothing else.
+"""The page that goes into an archive: the target's own, else the run's, if it tells of this report and of nothing else.
 
 A run writes one page for all its targets, beside their folders. One of several isn't taken: who gets the archive of one target hasn't asked for the
 others' figures. Nor is a page that an earlier run left, or any other file of that name.
 """
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -15,20 +16,23 @@ CHAPTER = '<section class="target" id="target-'
 """How a target's part of a page begins; text out of a report has no `<` there."""
 
 
-def page_above(folder: Path, report: Report) -> bytes | None:
-    """Return the page beside a target's folder, where there is one and it tells of this report alone."""
-    try:
-        with above(folder).open("rb") as file:
-            content = file.read(MAX_ARCHIVE_BYTES)
-    except OSError:
-        return None
-    return content if _tells_of(content.decode("utf-8", errors="replace"), report) else None
+def page_of(report: Report, places: Iterable[Path]) -> bytes | None:
+    """Return the first of these pages that is there and tells of this report alone."""
+    for place in places:
+        try:
+            with place.open("rb") as file:
+                content = file.read(MAX_ARCHIVE_BYTES)
+        except OSError:
+            continue
+        if _tells_of(content.decode("utf-8", errors="replace"), report):
+            return content
+    return None
 
 
-def above(folder: Path) -> Path:
-    """Return where a run's page lies, seen from a target's folder."""
+def places_of(folder: Path) -> tuple[Path, Path]:
+    """Return where a target's own page lies, and where its run's does."""
     named = folder if folder.name not in ("", "..") else folder.resolve()
-    return named.parent / PAGE
+    return folder / PAGE, named.parent / PAGE
 
 
 def _tells_of(page: str, report: Report) -> bool:

@@ -71,19 +71,19 @@ def test_the_same_run_gives_the_same_bytes_anywhere(run: Path, tmp_path: Path) -
     assert pack(elsewhere, out=tmp_path / "a.edgepress").read_bytes() == first
 
 
-def test_a_page_that_was_made_of_the_report_travels_along(run: Path) -> None:
-    (run / "report.html").write_text("<!doctype html>")
-    packed = pack(run)
-
-    assert members_of(packed)["report.html"] == b"<!doctype html>"
-    assert verify(packed).passed
-    assert "report.html" in {each["name"] for each in bom_of(packed)["metadata"]["component"]["components"]}
-
-
 def page_of(*reports: Report) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.report.html.library", lambda: "")  # a megabyte that draws the charts
         return run_page(Run(Path(), reports))
+
+
+def test_a_page_that_was_made_of_the_report_travels_along(run: Path, own: Report) -> None:
+    (run / "report.html").write_text(page_of(own))
+    packed = pack(run)
+
+    assert members_of(packed)["report.html"] == page_of(own).encode()
+    assert verify(packed).passed
+    assert "report.html" in {each["name"] for each in bom_of(packed)["metadata"]["component"]["components"]}
 
 
 @pytest.fixture
@@ -106,9 +106,16 @@ def test_the_runs_page_travels_along_where_it_tells_of_this_target_alone(run: Pa
 
 def test_the_targets_own_page_is_taken_before_the_runs(run: Path, own: Report) -> None:
     (run.parent / "report.html").write_text(page_of(own))
-    (run / "report.html").write_text("<!doctype html>")
+    (run / "report.html").write_text(page_of(own) + "<!-- its own -->")
 
-    assert members_of(pack(run))["report.html"] == b"<!doctype html>"
+    assert members_of(pack(run))["report.html"].endswith(b"<!-- its own -->")
+
+
+def test_a_page_that_an_earlier_run_left_beside_the_files_makes_way_for_the_runs(run: Path, own: Report) -> None:
+    (run / "report.html").write_text(page_of(own.model_copy(update={"made_at": "2025-01-01T00:00:00+00:00"})))
+    (run.parent / "report.html").write_text(page_of(own))
+
+    assert members_of(pack(run))["report.html"] == page_of(own).encode()
 
 
 def test_the_runs_page_is_found_from_within_the_folder(run: Path, own: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +140,7 @@ def test_a_page_that_tells_of_more_or_of_another_run_stays_and_that_is_said(run:
     for other in others:
         page.write_text(other)
         assert "report.html" not in members_of(pack(run, say=told.append))
-    said = f"{page} isn't of this run on raspberry-pi-4 alone, so no page is packed; edgepress report {run} writes one"
+    said = f"{page} is not of this run on raspberry-pi-4 alone, so no page is packed; edgepress report {run} writes one"
     assert told == [said] * len(others)
 
 
