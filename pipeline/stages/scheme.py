@@ -81,7 +81,7 @@ def run(inputs: Mapping[str, Artifact], config: SchemeConfig, context: Context) 
     trials = [_tried(format_, files, config) for format_ in config.rules.formats]
     context.progress(Progress(1, 1, {}))
     scheme = CANDIDATES[math.prod(trial.ratio for trial in trials) > 1]
-    return {"scheme": scheme, "why": _in_words(scheme, trials), "trials": [asdict(trial) for trial in trials]}
+    return {"scheme": scheme, "why": in_words(scheme, trials), "trials": [asdict(trial) for trial in trials]}
 
 
 def _no_choice(prepared: Prepared, config: SchemeConfig) -> str:
@@ -124,13 +124,22 @@ def _tried(format_: Format, files: Mapping[tuple[Scheme, Format], Path], config:
     )
 
 
-def _in_words(scheme: Scheme, trials: list[Trial]) -> str:
+def in_words(scheme: Scheme, trials: list[Trial]) -> str:
+    """Say what was measured, and what of it decides where the files disagree."""
     told = [
         f"{trial.format} on {trial.device}: {trial.quantity} {_number(trial.static_int8)} static, "
         f"{_number(trial.dynamic_int8)} dynamic ({trial.unit}, {trial.label}{', disturbed' if trial.why_invalid else ''})"
         for trial in trials
     ]
-    return f"{scheme.partition('_')[0]} costs less: {'; '.join(told)}"
+    agree = len({trial.ratio > 1 for trial in trials}) == 1
+    whole = "" if agree else f" on the whole ({_gain(scheme, trials):.2f} times, the geometric mean of the files)"
+    return f"{scheme.partition('_')[0]} costs less{whole}: {'; '.join(told)}"
+
+
+def _gain(scheme: Scheme, trials: list[Trial]) -> float:
+    """Return how many times less a scheme costs than the other, over all files."""
+    ratio = math.prod(trial.ratio for trial in trials) ** (1 / len(trials))
+    return ratio if scheme == "dynamic_int8" else 1 / ratio
 
 
 def _number(value: float) -> str:
@@ -139,7 +148,7 @@ def _number(value: float) -> str:
 
 STAGE = Stage(
     name="scheme",
-    version=1,
+    version=2,
     config=SchemeConfig,
     takes=("network",),
     gives="scheme",

@@ -64,7 +64,20 @@ def test_both_forms_are_measured_and_the_cheaper_one_is_taken(tmp_path: Path, mo
         ("tflite", "measured"),
     ]
     assert found["scheme"] == ("dynamic_int8" if ratio > 1 else "static_int8")
-    assert found["why"].startswith("dynamic costs less: onnx on host: latency" if ratio > 1 else "static costs less")
+    assert found["why"].startswith("dynamic costs less" if ratio > 1 else "static costs less")
+    assert "onnx on host: latency" in found["why"]
+
+
+def test_files_that_disagree_are_told_with_what_decides() -> None:
+    onnx = scheme.Trial("onnx", "qemu", "instructions", "per inference", "emulated", 1800, 1000, "")
+    tflite = scheme.Trial("tflite", "qemu", "latency", "us", "estimated", 290, 320, "")
+    whole = "dynamic costs less on the whole (1.28 times, the geometric mean of the files): "
+
+    assert scheme.in_words("dynamic_int8", [onnx, tflite]).startswith(
+        f"{whole}onnx on qemu: instructions 1,800 static, 1,000"
+    )
+    assert scheme.in_words("dynamic_int8", [onnx]).startswith("dynamic costs less: onnx")
+    assert scheme.in_words("static_int8", [tflite]).startswith("static costs less: tflite")
 
 
 @pytest.mark.parametrize("form", ["static_int8", "dynamic_int8"])
