@@ -34,7 +34,7 @@ def network(width: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * width, 4),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16 * width, 4),
     )
 
 
