@@ -17,10 +17,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipeline.errors import DeviceError
 
 LONGEST_TOLD = 200
+UNFLUSHED = 120
+"""How Python ends where its last words can't be written (docs.python.org/3/library/sys.html#sys.exit)."""
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 
 LIMITED = Path(__file__).with_name("limited.py")
@@ -82,6 +85,10 @@ def run_bounded(command: Sequence[str], *, limits: Limits | None = None, cwd: Pa
             raise DeviceError(f"can't start {command[0]!r}: {error.strerror}") from error
         timed_out = _wait(child, bounds.wall_seconds)
         seconds = time.monotonic() - started
+        if child.returncode == UNFLUSHED and not _has_room(out):
+            raise DeviceError(
+                f"the disk of {tempfile.gettempdir()} is full, so that a process under limits could say nothing; free some space, then run again"
+            )
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -104,6 +111,12 @@ def explain(finished: Finished) -> str:
     if len(last) > LONGEST_TOLD:  # the runtimes say what at the start and why at the end
         last = f"{last[: LONGEST_TOLD // 2]} ... {last[-LONGEST_TOLD // 2 :]}"
     return f"ended with {finished.code}: {last}"
+
+
+def _has_room(file: IO[bytes]) -> bool:
+    """Say whether the file system of a file takes another mebibyte."""
+    room = os.statvfs(file.fileno())
+    return room.f_bavail * room.f_frsize > 2**20
 
 
 def _wait(child: subprocess.Popen[bytes], wall_seconds: float) -> bool:

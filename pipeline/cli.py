@@ -4,8 +4,11 @@ Exit codes: 0 done; 1 a gate or a budget failed; 2 the user's input was wrong, s
 Ctrl-C. A traceback is our bug. What only one verb needs is imported inside it: `--help` must not wait for torch.
 """
 
+import errno
 import json
+import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +62,7 @@ Logs = Annotated[
     typer.Option("--log", help="csv, tensorboard or mlflow: log epochs and figures into OUT/logs; may be repeated."),
 ]
 MOST_TOLD = 2000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 STOPPED = 130
 
 
@@ -75,10 +79,24 @@ def main() -> None:
     except EdgepressError as error:
         print(f"edgepress: {plain(' '.join(str(error).split()), most=MOST_TOLD)}", file=sys.stderr)  # noqa: T201 - the one place where an error is told
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _tell_of_no_room(error)
+        sys.exit(2)
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this
             print("edgepress: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)  # noqa: T201 - as above
         raise
+
+
+def _tell_of_no_room(error: OSError) -> None:
+    """Say what couldn't be written; if that was stdout, nothing tries again when Python ends (docs.python.org/3/library/signal.html#note-on-sigpipe)."""
+    where = plain(str(error.filename or "the output, or a temporary file"), most=MOST_TOLD)
+    told = f"no room to write {where} ({error.strerror}); free some space there, then run again"
+    print(f"edgepress: {told}", file=sys.stderr)  # noqa: T201 - as above
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.sandbox import Limits, explain, run_bounded, run_python
+from devices.sandbox import UNFLUSHED, Limits, explain, run_bounded, run_python
 from pipeline.errors import DeviceError
 
 
@@ -86,6 +86,17 @@ def test_captured_output_is_cut_at_its_limit(tmp_path: Path) -> None:
     done = run_python(script(tmp_path, "print('x' * 10**6)"), [], limits=Limits(output_kib=1))
 
     assert len(done.stdout) == 1024
+
+
+def test_a_full_disk_is_told_where_a_child_could_not_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/full refuses the child's last words as the full disk would; how much room there is, is made up."""
+    child = script(tmp_path, "import sys; sys.stdout = open('/dev/full', 'w'); print('last words')")
+    assert run_python(child, []).code == UNFLUSHED
+    full = os.statvfs_result((4096, 4096, 100, 1, 1, 100, 1, 1, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+
+    with pytest.raises(DeviceError, match="is full, so that a process under limits could say nothing; free some space"):
+        run_python(child, [])
 
 
 def test_the_environment_holds_none_of_the_callers_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,18 @@ def test_a_wrong_question_is_answered_in_one_line(arguments: tuple[str, ...], ki
     assert "\n" not in str(result.exception)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_an_output_that_finds_no_room_is_one_line(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:  # refuses every byte, as a full disk does
+        command = [str(Path(sys.executable).with_name("edgepress")), "targets", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "edgepress: no room to write the output, or a temporary file (No space left on device); free some space there, then run again\n"
+    )
+
+
 def test_listing_and_explaining_load_no_heavy_library() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom pipeline.cli import app\n"
