@@ -1,9 +1,12 @@
 """What trials share: a search over digits, each trial made twice, in the search's store and as a run of its own; the two take turns.
 
-One epoch a stage, so that training, which is what trials share most, counts for as little as it can. The processor's time is told beside the wall's:
-other work on the machine disturbs it less. `python tests/benchmarks/shared_prefixes.py [TRIALS]`.
+One epoch a stage, so that training, which is what trials share most, counts for as little as it can; `--whole` takes the recipe's own epochs, an hour
+for 20 trials. The processor's time is told beside the wall's: other work on the machine disturbs it less.
+
+`python tests/benchmarks/shared_prefixes.py [--trials 20] [--whole]`
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -19,10 +22,8 @@ from pipeline.fit.space import Settings, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome
 from pipeline.stage import discover
 
-SETTINGS = [
-    *(f"{stage}.epochs=1" for stage in ("teach", "distill", "prune", "quantize")),
-    *("fit.patience=1000", "budget.max_drop=0.5", "audit.on_weak=skip"),
-]
+ONE_EPOCH = [f"{stage}.epochs=1" for stage in ("teach", "distill", "prune", "quantize")]
+SETTINGS = ["fit.patience=1000", "budget.max_drop=0.5", "audit.on_weak=skip"]
 
 
 class Taken(NamedTuple):
@@ -32,9 +33,14 @@ class Taken(NamedTuple):
     processor: float
 
 
-def main(trials: int) -> None:
+def main() -> None:
     """Print both times and their ratio."""
-    recipe, task = load(Path("digits"), settings=[*SETTINGS, f"fit.trials={trials}"], targets=["corstone-300"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--whole", action="store_true")
+    asked = parser.parse_args()
+    settings = [*SETTINGS, f"fit.trials={asked.trials}", *([] if asked.whole else ONE_EPOCH)]
+    recipe, task = load(Path("digits"), settings=settings, targets=["corstone-300"])
     targets = tuple(target for target, _ in plans_of(recipe, task))
     shared: list[Taken] = []
     alone: list[Taken] = []
@@ -56,7 +62,8 @@ def main(trials: int) -> None:
     for clock in Taken._fields:
         together, apart = (sum(getattr(each, clock) for each in times) for times in (shared, alone))
         print(
-            f"a search of {len(shared)} trials on digits, one epoch a stage, {clock} time: {together:.0f} s; the same as runs of their own: "
+            f"a search of {len(shared)} trials on digits, {'its own epochs' if asked.whole else 'one epoch a stage'}, {clock} time: "
+            f"{together:.0f} s; the same as runs of their own: "
             f"{apart:.0f} s, the search {together / apart:.2f} of it"
         )
 
@@ -69,4 +76,4 @@ def taken(maker: Maker, number: int, settings: Settings) -> Taken:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main()
