@@ -19,7 +19,7 @@ from pipeline.errors import MissingExtraError
 from pipeline.report.compare import LETTERS, Comparison
 from pipeline.report.model import Report
 from pipeline.report.reading import Run, Trials
-from pipeline.report.text import WORST, Sheet, sheets
+from pipeline.report.text import WORST, Sheet, sheets, worst_answers
 from pipeline.report.toml import toml
 
 PAGE = Path(__file__).with_name("page")
@@ -138,8 +138,8 @@ def _mistakes(report: Report) -> Iterator[Section]:
     found = report.confusion
     matrix = figures.confusion(found) if found else None
     wrong = tuple((true, answer, str(count)) for true, answer, count in found.wrong) if found else ()
-    tables = (Sheet("", ("true class", "answered", "times"), wrong), *sheets(report))
-    shown = tuple(sheet for sheet in tables if sheet.rows and sheet.title in ("", WORST))
+    tables = (Sheet("", ("true class", "answered", "times"), wrong), worst_answers(report))
+    shown = tuple(sheet for sheet in tables if sheet.rows)
     if matrix or shown:
         yield Section("Mistakes", (matrix,) if matrix else (), shown)
 

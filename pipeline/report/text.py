@@ -41,7 +41,7 @@ def sheets(report: Report) -> tuple[Sheet, ...]:
         _scheme(report),
         *_fidelity(report),
         _quantised(report),
-        _mistakes(report),
+        worst_answers(report),
         _latency(report),
         _ledger(report),
         _verdicts(report),
@@ -155,8 +155,8 @@ def _quantised(report: Report) -> Sheet:
     return Sheet("one network, quantised in several ways", columns, cells)
 
 
-def _mistakes(report: Report) -> Sheet:
-    """What the network answers worst; none where its task doesn't tell, or nothing is wrong."""
+def worst_answers(report: Report) -> Sheet:
+    """Return what the network answers worst; no rows where its task doesn't tell, or nothing is wrong."""
     found = report.mistakes
     if found is None:
         return Sheet(WORST, (), ())
