@@ -35,7 +35,7 @@ FLAGS = {
     },
     "explain": {"--target", "--set"},
     "fit": {
-        *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials"),
+        *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials", "--hours"),
         *("--out", "--set", "--device", "--workers", "--cluster", "--json"),
     },
     "inspect": {"--json"},

@@ -11,8 +11,8 @@ from pipeline.api import Watcher, devices_of, plans_of, press
 from pipeline.drafted import drafted
 from pipeline.errors import RecipeError
 from pipeline.fit.found import Found, draw
-from pipeline.fit.search import Make, search
-from pipeline.fit.space import Settings, Space, applied, space_of
+from pipeline.fit.search import Make, Searching
+from pipeline.fit.space import Settings, applied, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome, make_anywhere
 from pipeline.ledger import metered
 from pipeline.pour import pour
@@ -47,10 +47,11 @@ def fit(
     opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
     bench = Bench(recipe.from_anywhere(), targets, counted, Store(default_store()).root.absolute())
     with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
-        for found in _found(recipe, space, _makes(bench, task, watcher, crew), opened):
+        searching = Searching(recipe, space, _makes(bench, task, watcher, crew))
+        for found in _found(searching, opened):
             watcher.say(found.newest)
             _write(found, out)
-    found = replace(found, spent=spent)
+    found = replace(found, spent=spent, ended=searching.ended)
     _write(found, out)
     for board in found.boards_taken_out:
         watcher.say(f"{board.board} was taken out of its pool: {board.why}")
@@ -61,13 +62,13 @@ def fit(
     return found, list(press(chosen, task, out=out, devices=specs, fresh=False, watcher=watcher))
 
 
-def _found(recipe: Recipe, space: Space, make: Make, opened: Sequence[Device]) -> Iterator[Found]:
+def _found(searching: Searching, opened: Sequence[Device]) -> Iterator[Found]:
     """Give all that was found so far, each time that a trial is made."""
-    own = {key: values[0] for key, values in space.items()}
+    own = {key: values[0] for key, values in searching.space.items()}
     outcomes: tuple[Outcome, ...] = ()
-    for outcome in search(recipe, space, make):
+    for outcome in searching:
         outcomes = (*outcomes, outcome)
-        yield Found(recipe, own, outcomes, tuple(out for each in opened for out in taken_out(each)))
+        yield Found(searching.recipe, own, outcomes, tuple(out for each in opened for out in taken_out(each)))
 
 
 def _makes(bench: Bench, task: LoadedTask, watcher: Watcher, crew: Workers | None) -> Make:

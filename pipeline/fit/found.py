@@ -20,13 +20,14 @@ MARKS = {True: "kept", False: "missed"}
 
 @dataclass(frozen=True)
 class Found:
-    """A search's outcomes under a recipe's budget; `own` are the recipe's values of what was turned."""
+    """A search's outcomes under a recipe's budget; `own` are the recipe's values of what was turned. `ended` is empty while it goes on."""
 
     recipe: Recipe
     own: Settings
     outcomes: tuple[Outcome, ...]
     boards_taken_out: tuple[TakenOut, ...] = ()
     spent: Spent = field(default_factory=Spent)
+    ended: str = ""
 
     @property
     def chosen(self) -> Outcome | None:
@@ -82,6 +83,7 @@ class Found:
             "chosen": None if chosen is None else chosen.number,
             "settings": {} if chosen is None else dict(chosen.settings),
             "why": self.why,
+            "ended": self.ended,
             "ledger": self.ledger,
             "boards_taken_out": [asdict(board) for board in self.boards_taken_out],
             "front": [outcome.number for outcome in front(self.outcomes)],
@@ -93,7 +95,7 @@ class Found:
     def sheet(self) -> Sheet:
         """Return the trials as a table, the chosen one and those on the front marked."""
         columns = ("trial", "target", "changes", "score", "lost", "cost", "latency", "KiB", "budget")
-        return Sheet("trials", columns, tuple(self._rows()), (self.why, self.ledger))
+        return Sheet("trials", columns, tuple(self._rows()), (self.why, f"the search ended: {self.ended}", self.ledger))
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         chosen, best_ones = self.chosen, {outcome.number for outcome in front(self.outcomes)}

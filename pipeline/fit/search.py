@@ -1,12 +1,14 @@
 """The search: Optuna's tree-structured Parzen estimator over several objectives (Ozaki et al. 2020), under the budget as constraints.
 
 Trials are asked for in batches of a fixed size and told in their order, whatever finishes first, and judged by counts: the same recipe, seed and
-budget end at the same point. A trial that was made before costs nothing but its reading, so a killed search goes on where it stood, and a
-finished one takes more trials.
+budget end at the same point; `hours` alone can end it sooner, on the way there. A trial that was made before costs nothing but its reading, so a
+killed search goes on where it stood, and a finished one takes more trials.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import MissingExtraError
@@ -24,28 +26,52 @@ FUTILE_BATCHES = 4
 FAILED = 1e6
 
 
-def search(recipe: Recipe, space: Space, make: Make) -> Iterator[Outcome]:
-    """Give each new trial's outcome, the recipe's own first, until the promise is kept cheaply enough, or the trials are spent."""
-    settings = recipe.fit
-    study = _study(recipe.seed, settings.batch)
-    study.enqueue_trial(dict.fromkeys(space, 0))
-    made: dict[Values, Outcome] = {}
-    best_costs: list[float] = []
-    futile = 0
-    while len(made) < settings.trials and futile < FUTILE_BATCHES and not _enough(best_costs, settings):
-        asked = [study.ask(_distributions(space)) for _ in range(settings.batch)]
-        wanted = [tuple(choices[each.params[key]] for key, choices in space.items()) for each in asked]
-        new = [values for values in dict.fromkeys(wanted) if values not in made][: settings.trials - len(made)]
-        jobs = [(len(made) + place, dict(zip(space, values, strict=True))) for place, values in enumerate(new)]
-        for values, outcome in zip(new, make(jobs), strict=True):
-            made[values] = outcome
-            yield outcome
-        outcomes = list(made.values())
-        for each, values in zip(asked, wanted, strict=True):
-            if values in made:
-                _tell(study, each, made[values], outcomes, recipe.budget)
-        futile = 0 if new else futile + 1
-        best_costs.append(_best_cost(outcomes, recipe.budget))
+@dataclass
+class Searching:
+    """A search: iterate it for each new trial's outcome, the recipe's own first. `ended` then says why no more are asked for."""
+
+    recipe: Recipe
+    space: Space
+    make: Make
+    ended: str = ""
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Make trials until the promise is kept cheaply enough, or what the recipe grants is spent."""
+        settings, started = self.recipe.fit, time.monotonic()
+        study = _study(self.recipe.seed, settings.batch)
+        study.enqueue_trial(dict.fromkeys(self.space, 0))
+        made: dict[Values, Outcome] = {}
+        best_costs: list[float] = []
+        futile = 0
+        while not (ended := _ending(settings, len(made), best_costs, futile, started)):
+            asked = [study.ask(_distributions(self.space)) for _ in range(settings.batch)]
+            wanted = [tuple(choices[each.params[key]] for key, choices in self.space.items()) for each in asked]
+            new = [values for values in dict.fromkeys(wanted) if values not in made][: settings.trials - len(made)]
+            jobs = [(len(made) + place, dict(zip(self.space, values, strict=True))) for place, values in enumerate(new)]
+            for values, outcome in zip(new, self.make(jobs), strict=True):
+                made[values] = outcome
+                yield outcome
+            outcomes = list(made.values())
+            for each, values in zip(asked, wanted, strict=True):
+                if values in made:
+                    _tell(study, each, made[values], outcomes, self.recipe.budget)
+            futile = 0 if new else futile + 1
+            best_costs.append(_best_cost(outcomes, self.recipe.budget))
+        self.ended = ended
+
+
+def _ending(settings: Search, made: int, best_costs: Sequence[float], futile: int, started: float) -> str:
+    """Return why no further batch is asked for; nothing where one is."""
+    if made >= settings.trials:
+        return f"its {settings.trials} trials are made; more go on from there"
+    if futile >= FUTILE_BATCHES:
+        return f"the space holds little more than the {made} trials made"
+    if _enough(best_costs, settings):
+        last = "last batch" if settings.patience == 1 else f"last {settings.patience} batches"
+        return f"the budget is kept, and the {last} made that cheaper by less than {settings.worthwhile:.0%}"
+    if made and settings.hours is not None and time.monotonic() - started > settings.hours * 3600:
+        return f"{settings.hours:g} h are over; the same command goes on"
+    return ""
 
 
 def _study(seed: int, batch: int) -> Any:

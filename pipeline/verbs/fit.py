@@ -20,6 +20,9 @@ Latency = Annotated[float | None, typer.Option(help="At most so many millisecond
 Size = Annotated[float | None, typer.Option(help="At most so many KiB a file.")]
 Drop = Annotated[float | None, typer.Option(help="At most so much of the first teacher's score lost, e.g. 0.01.")]
 Trials = Annotated[int | None, typer.Option(help="At most so many networks; more than last time go on from there.")]
+Hours = Annotated[
+    float | None, typer.Option(help="Ask for no more networks after so long; the same command goes on from there.")
+]
 Out = Annotated[Path, typer.Option(help="Where fit.json, fit.svg and the chosen network's files go.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. distill.epochs=4; may be repeated.")]
 
@@ -32,6 +35,7 @@ def fit(
     size_kib: Size = None,
     max_drop: Drop = None,
     trials: Trials = None,
+    hours: Hours = None,
     out: Out = Path("build"),
     settings: Settings = None,
     device: Devices = None,
@@ -47,6 +51,7 @@ def fit(
         "budget.size_kib": size_kib,
         "budget.max_drop": max_drop,
         "fit.trials": trials,
+        "fit.hours": hours,
     }
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
     loaded, found, reports = _searched(recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster)

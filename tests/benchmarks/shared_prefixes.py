@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.api import Silent, load, plans_of
-from pipeline.fit.search import search
+from pipeline.fit.search import Searching
 from pipeline.fit.space import Settings, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome
 from pipeline.stage import discover
@@ -54,7 +54,7 @@ def main() -> None:
                 alone.append(taken(own, number, settings))
                 yield maker.make(number, settings)
 
-        for outcome in search(recipe, space_of(recipe, discover()), make):
+        for outcome in Searching(recipe, space_of(recipe, discover()), make):
             print(
                 f"trial {outcome.number}: {shared[-1].wall:.1f} s in the search, {alone[-1].wall:.1f} s alone",
                 file=sys.stderr,

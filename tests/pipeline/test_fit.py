@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import RecipeError
 from pipeline.fit.choice import best, excess, front, keeps, looser, wall, why
 from pipeline.fit.found import Found, draw
-from pipeline.fit.search import search
+from pipeline.fit.search import Searching
 from pipeline.fit.space import applied, space_of
 from pipeline.fit.trial import Fitness, Outcome
 from pipeline.recipe import Budget, Recipe, read_recipe, recipe_from
@@ -121,12 +121,16 @@ class Model:
         return Outcome(number, settings, (fitness(drop, 1000 * kept, 40 * kept),), 1.0, 0.0)
 
 
-def searched(**changed: Any) -> list[Outcome]:
+def searching(**changed: Any) -> Searching:
     own = recipe(
         budget={"max_drop": 0.05, "size_kib": 30.0}, distill={"temperature": 2.0}, fit={"trials": 30, **changed}
     )
     model = Model(own)
-    return list(search(own, space_of(own, STAGES), lambda jobs: (model.make(*job) for job in jobs)))
+    return Searching(own, space_of(own, STAGES), lambda jobs: (model.make(*job) for job in jobs))
+
+
+def searched(**changed: Any) -> list[Outcome]:
+    return list(searching(**changed))
 
 
 def test_a_search_begins_with_the_recipe_and_ends_at_a_point_that_keeps_the_budget() -> None:
@@ -149,6 +153,25 @@ def test_the_same_search_asks_for_the_same_trials_and_more_trials_go_on_from_the
 
 def test_a_search_ends_when_the_promise_is_kept_and_further_batches_gain_nothing() -> None:
     assert len(searched(patience=1)) < len(searched(patience=50)) <= 30
+
+
+@pytest.mark.parametrize(
+    ("changed", "trials", "said"),
+    [
+        ({"trials": 6, "patience": 50}, 6, "its 6 trials are made"),
+        ({"patience": 1}, None, "the last batch made that cheaper by less than 2%"),
+        ({"patience": 50, "trials": 900}, None, "the space holds little more than the"),
+        ({"patience": 50, "hours": 1e-9}, 4, "1e-09 h are over; the same command goes on"),
+    ],
+)
+def test_a_search_says_why_it_ended(changed: dict[str, Any], trials: int | None, said: str) -> None:
+    search = searching(**changed)
+    assert search.ended == ""
+
+    outcomes = list(search)
+
+    assert said in search.ended
+    assert trials in (None, len(outcomes))
 
 
 def test_a_failed_trial_is_an_outcome_and_the_search_goes_on() -> None:
@@ -252,6 +275,7 @@ def test_a_search_makes_a_network_that_keeps_what_the_recipe_misses_and_repeats_
 
     assert first.returncode == 0, first.stderr
     assert told["kept"]
+    assert told["ended"] in first.stdout.replace("\n", " ")
     assert told["trials"][0]["excess"]["size_kib on corstone-300"] > 0
     assert told["settings"]["prune.keep_macs"] == 0.3
     report = json.loads((tmp_path / "out" / "corstone-300" / "report.json").read_text(encoding="utf-8"))
