@@ -2,7 +2,8 @@
 
 Fabric would run the user's command again for each further process, which then waits for the store's lock that the first one holds. So the
 engine keeps lock, draft and scratch, and starts `python -m pipeline.apart` once for each rank; what they say comes back through a pipe, a
-line of JSON each. When one ends badly the others are killed; when we end, however, they end.
+line of JSON each. When one ends badly the others are killed; when we end, however, they end. Their temporary files lie in the scratch: what a kill
+leaves there goes with it.
 """
 
 import json
@@ -37,7 +38,7 @@ def run_on_several(
     stage: Stage, inputs: Mapping[str, Artifact], config: StageConfig, context: Context, *, devices: int
 ) -> Facts:
     """Run a stage on `devices` processes and return its facts; files and checkpoints are where the context has them."""
-    with tempfile.TemporaryDirectory(prefix="edgepress-apart-") as folder:
+    with tempfile.TemporaryDirectory(prefix="apart-", dir=context.scratch) as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps(_job(stage, inputs, config, context)), encoding="utf-8")
         with _ranks(job, devices, threads=getattr(config, "threads", 1)) as (ranks, told):
@@ -170,7 +171,7 @@ def _run(job: Mapping[str, Any], told: Any) -> Facts:
         if told is not None:
             print(json.dumps(asdict(progress)), file=told)
 
-    with tempfile.TemporaryDirectory(prefix="edgepress-rank-") as nowhere:
+    with tempfile.TemporaryDirectory(prefix="rank-", dir=job["scratch"]) as nowhere:
         context = Context(
             task=_task(job),
             seed=job["seed"],

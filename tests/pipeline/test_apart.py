@@ -96,7 +96,9 @@ def test_two_processes_make_the_same_network_each_time_killed_or_not(folder: Pat
     assert once.artifact.facts["validation_score"] > 0.8
     assert once.artifact.facts["steps"] == 5 * 8
 
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     command = [sys.executable, "-c", MAKE, str(folder), "killed"]
     with subprocess.Popen(command, env=environment) as training:
         scratch = folder / "killed" / "scratch"
@@ -104,9 +106,11 @@ def test_two_processes_make_the_same_network_each_time_killed_or_not(folder: Pat
         # The first checkpoint lies inside an epoch, where each rank has a sum of its own.
         training.send_signal(signal.SIGKILL)
     assert until(lambda: not _ranks(folder / "killed"))
+    assert not any(temporary.glob("*edgepress*"))
 
     resumed = make(folder, "killed")["distill"]
     assert (resumed.cached, resumed.artifact.digest) == (False, once.artifact.digest)
+    assert not any((folder / "killed" / "scratch").iterdir())
 
 
 def _ranks(store: Path) -> list[int]:
