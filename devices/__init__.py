@@ -57,6 +57,10 @@ class Histogram:
     beyond: int
 
 
+RECORDED = "replay of "
+"""How the name of a recorded device begins."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One quantity of one file on one device.
@@ -94,6 +98,11 @@ class Measurement:
     histogram: Histogram | None = None
     how: str = ""
     made_at: str = ""
+
+    @property
+    def of_host(self) -> bool:
+        """Whether the machine at hand was at work, now or in a recording: its figures judge no target."""
+        return self.device.replace(RECORDED, "") == "host"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; `from_json` is the way back."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from devices import Measurement, Request
+from devices import RECORDED, Measurement, Request
 from devices.spec import split_options
 from pipeline.errors import DeviceError, RefusedError, root_cause
 from targets import Target
@@ -39,7 +39,7 @@ class Replay:
     @property
     def name(self) -> str:
         """Whose recording it is."""
-        return f"replay of {self._recorded[0].device}"
+        return f"{RECORDED}{self._recorded[0].device}"
 
     @property
     def machine(self) -> str:

@@ -38,14 +38,30 @@ def measure(
     files = {title: artifact for title, artifact in made_by_row.items() if artifact.kind in ("onnx", "tflite")}
     paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}
     found: list[Measured] = []
-    for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
-        opened = open_device(spec, target)
+    for name, opened in _places(target, device, say):
         for threads in _thread_counts(opened, target) if paths else ():
             say(f"measuring {len(paths)} files on {name}, {threads} thread{'s' if threads > 1 else ''}")
             request = replace(Request(), threads=threads)
             taken = _taken(paths, opened, request, store, fresh=fresh, say=say)
-            found += [Measured(title, name, each) for title, quantities in taken.items() for each in quantities]
+            for title, quantities in taken.items():
+                found += [Measured(title, _named(name, each), each) for each in quantities]
     return tuple(found)
+
+
+def _places(target: Target, device: str | None, say: Callable[[str], None]) -> Iterator[tuple[str, Device]]:
+    """Give the host and what stands for the target, by the names that reports know them by."""
+    yield "host", open_device("host", target)
+    if device:
+        opened = open_device(device, target)
+        if opened.name == "host":
+            say(f"--device {device} is measured anyway, and never judges {target.name}")
+        else:
+            yield target.name, opened
+
+
+def _named(name: str, measurement: Measurement) -> str:
+    """Return the device's name, which verdicts go by: what only passes for the target keeps its own."""
+    return measurement.device if measurement.of_host else name
 
 
 def measure_layers(
@@ -55,8 +71,7 @@ def measure_layers(
     files = {row.title: made.done[row.model].artifact for row in made.file_rows() if made.recipe.measure}
     paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}
     found: list[LayerTimes] = []
-    for name, spec in (("host", "host"), *([(target.name, device)] if device else [])):
-        opened = open_device(spec, target)
+    for name, opened in _places(target, device, say):
         if isinstance(opened, Layered):
             found += _layers_told(paths, name, opened, say)
     return tuple(found)

@@ -130,7 +130,7 @@ class Maker:
 
     def _cost(self, target: Target, path: Path, macs: int) -> dict[str, Any]:
         told = self._told(target, path)
-        latency = next((each for each in told if each.quantity == "latency"), None)
+        latency = next((each for each in told if each.quantity == "latency" and not each.of_host), None)
         known = {"latency_ms": _ms(latency, "value"), "latency_high_ms": _ms(latency, "high")}
         if not told or not told[0].valid:
             return {"cost": float(macs), "quantity": MACS, "unit": MACS, "label": "exact", **known}

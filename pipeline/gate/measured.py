@@ -14,8 +14,6 @@ from pipeline.bench import measure as measure_files
 from pipeline.gate.budget import Figure
 from targets import Target
 
-HOSTS = ("host", "replay of host")
-
 
 @dataclass(frozen=True)
 class Source:
@@ -95,7 +93,7 @@ def _figure(key: str, source: Source, measurement: Measurement, target: Target |
 def _cannot_judge(source: Source, measurement: Measurement, target: Target | None) -> str:
     if not measurement.valid:
         return f"{_how(measurement)}, not valid: {measurement.why_invalid}"
-    if target is not None and measurement.device in HOSTS and measurement.label == "measured":
+    if target is not None and measurement.of_host and measurement.label == "measured":
         return f"{measurement.device} was measured, which never judges {target.name}; give that device's own (--device)"
     if measurement.label == "estimated" and source.uncertain and measurement.low == measurement.high:
         return f"{measurement.how or _how(measurement)}: an estimate of unknown error judges nothing"

@@ -1,6 +1,8 @@
 """Which files of a run a device measures: those that it takes."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from devices import Measurement, Request
 from devices.layer_times import LayerTime, shared
 from pipeline.errors import DeviceError, RefusedError
-from pipeline.measure import _layers_told, _taken, _thread_counts
+from pipeline.measure import _layers_told, _named, _places, _taken, _thread_counts
 from pipeline.store import Store
 from targets import load_target
 from tests.pipeline.test_bench import Recorded
@@ -58,6 +60,22 @@ def test_a_board_is_asked_for_its_own_cores_and_what_knows_no_threads_for_one() 
 
     assert _thread_counts(Recorded(), target) == [1, 4]
     assert _thread_counts(TfliteOnly(), target) == [1]
+
+
+def test_a_host_that_is_named_for_a_target_stays_the_host(tmp_path: Path, paths: dict[str, Path]) -> None:
+    target, said = load_target("raspberry-pi-4"), list[str]()
+
+    assert [name for name, _ in _places(target, "host", said.append)] == ["host"]
+    assert said == ["--device host is measured anyway, and never judges raspberry-pi-4"]
+    [[measured, *_], *_] = Recorded().measure([paths["same"]], Request())
+    for device, name in (("pi", "raspberry-pi-4"), ("host", "host"), ("replay of host", "replay of host")):
+        assert _named("raspberry-pi-4", replace(measured, device=device)) == name
+    recording = tmp_path / "host.json"
+    recording.write_text(json.dumps(replace(measured, device="host").to_json()), encoding="utf-8")
+    places = dict(_places(target, f"pool:replay:{recording}", said.append))
+    assert list(places) == ["host", "raspberry-pi-4"]
+    [[pooled, *_]] = places["raspberry-pi-4"].measure([paths["same"]], Request())
+    assert _named("raspberry-pi-4", pooled) == "replay of host"
 
 
 class Layered(TfliteOnly):

@@ -40,7 +40,7 @@ def test_a_figure_judges_its_key_in_its_unit(key: str, given: Measurement, limit
     assert outcome(key, limit * 0.7, given)[0] == "missed"
 
 
-@pytest.mark.parametrize("device", ["host", "replay of host"])
+@pytest.mark.parametrize("device", ["host", "replay of host", "replay of replay of host"])
 def test_a_host_never_judges_a_target(device: str) -> None:
     fast = measurement(value=1.0, low=1.0, high=1.0, device=device)
 
