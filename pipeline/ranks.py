@@ -4,7 +4,7 @@ Each rank takes its share of every batch; gradients are averaged after each step
 from it what it found, and end with its weights and buffers, so that all that follows is the same on each. With one rank nothing of this happens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -63,10 +63,10 @@ def average_gradients(module: nn.Module | None, fabric: Any) -> None:
             parameter.grad = fabric.all_reduce(own, reduce_op="mean")
 
 
-def take_over(tensors: Iterable[Tensor], fabric: Any) -> None:
-    """Give every rank what rank 0 holds in these tensors."""
-    for tensor in tensors if fabric.world_size > 1 else ():
-        group.broadcast(tensor, src=0)
+def take_over(tensors: Mapping[str, Tensor], fabric: Any) -> None:
+    """Give every rank what rank 0 holds in these tensors; by name, since a file's tensors come in another order to each."""
+    for name in sorted(tensors) if fabric.world_size > 1 else ():
+        group.broadcast(tensors[name], src=0)
 
 
 def share(batch: Batch, fabric: Any) -> Batch:

@@ -300,7 +300,8 @@ class _Loop:
 
     def finish(self) -> None:
         """Give the network its best weights, and all back to the processor: nothing but training knows of accelerators."""
-        take_over((*self.best_weights.values(), *_tensors(self.extra).values()), self.fabric)
+        for tensors in (self.best_weights, _tensors(self.extra)):
+            take_over(tensors, self.fabric)
         self.module.load_state_dict(self.best_weights, strict=False)
         lay_out(self.module, torch.contiguous_format)
         self.module.to("cpu").eval()

@@ -55,6 +55,31 @@ class Slow(Bars):
 
 task = Slow(samples=120)
 """
+BEST_BEFORE_A_KILL = """
+import os
+import signal
+from pathlib import Path
+
+from pipeline.teacher import Teacher
+from tests.small_task import Bars, Net
+
+DIED = Path(__file__).with_name("died")
+
+
+class Dies(Bars):
+    def teachers(self):
+        return {"wide": Teacher(lambda: Net(16))}
+
+    def score(self, outputs, targets):
+        begun = any(DIED.parent.glob("store/scratch/*/checkpoint"))
+        if os.environ.get("LOCAL_RANK") == "0" and begun and not DIED.exists():
+            DIED.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0.5 if DIED.exists() else 1.0
+
+
+task = Dies(samples=120)
+"""
 OF_DIGITS = """
 schema = 1
 name = "digits"
@@ -125,6 +150,16 @@ def _ranks(store: Path) -> list[int]:
         except (OSError, ValueError):
             continue
     return found
+
+
+@pytest.mark.timeout(600)
+def test_weights_that_were_best_before_a_kill_are_taken_over_tensor_by_tensor(folder: Path) -> None:
+    (folder / "task.py").write_text(BEST_BEFORE_A_KILL, encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"process 0 .* signal 9"):
+        make(folder, "store")
+
+    resumed = make(folder, "store")["distill"].artifact.facts
+    assert (resumed["validation_score"], resumed["best_epoch"]) == (1.0, 0)
 
 
 @pytest.mark.timeout(600)
