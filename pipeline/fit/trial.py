@@ -176,4 +176,5 @@ def _drop(task: LoadedTask, reference: Done, program: Done) -> tuple[float, Inte
     known = task.targets("validation")
     targets = answers[0] if known is None else known
     before, after = (resampled_scores(task.score, each, targets) for each in answers)
-    return float(after[0]), paired_drop(before, after, higher_is_better=task.metric.higher_is_better)
+    higher, samples = task.metric.higher_is_better, len(task.splits.validation)
+    return float(after[0]), paired_drop(before, after, higher_is_better=higher, samples=samples)

@@ -119,7 +119,7 @@ def _row(made: Made, row: Row) -> ReportRow:
     facts = done.artifact.facts
     return ReportRow(
         stage=row.title,
-        score=interval(made.scores[row.title]),
+        score=interval(made.scores[row.title], samples=len(made.task.splits.test)),
         parameters=facts.get("parameters"),
         macs=facts.get("macs"),
         size_bytes=size_bytes(done.artifact),
@@ -131,9 +131,9 @@ def _row(made: Made, row: Row) -> ReportRow:
 
 def _drops(made: Made) -> dict[str, Interval]:
     reference = made.scores[made.reference.title]
-    higher = made.task.metric.higher_is_better
+    higher, samples = made.task.metric.higher_is_better, len(made.task.splits.test)
     return {
-        row.title: paired_drop(reference, made.scores[row.title], higher_is_better=higher)
+        row.title: paired_drop(reference, made.scores[row.title], higher_is_better=higher, samples=samples)
         for row in made.plan.rows
         if row.model in made.plan.files or row.control
     }

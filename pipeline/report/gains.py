@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from devices import Histogram, Measurement
 from pipeline.bench import compare
 from pipeline.plan import Row
-from pipeline.report.intervals import interval
+from pipeline.report.intervals import paired_difference
 from pipeline.report.made import Made, size_bytes
 from pipeline.report.model import Gain, Interval, LatencyRatio, MeasurementFacts, Spread
 
@@ -85,7 +85,9 @@ def _gain(made: Made, old: Row, new: Row, measured: tuple[Measured, ...]) -> Gai
         new_macs=after.facts.get("macs"),
         old_bytes=size_bytes(before),
         new_bytes=size_bytes(after),
-        difference=interval(made.scores[new.title] - made.scores[old.title]),
+        difference=paired_difference(
+            made.scores[new.title], made.scores[old.title], samples=len(made.task.splits.test)
+        ),
         latency=tuple(_ratio(first, second) for first, second in pairs),
     )
 
