@@ -66,7 +66,7 @@ class Measurement:
     """One quantity of one file on one device.
 
     Of what is measured, `value` is the median of `process_medians`, `low` and `high` its 95 % interval over processes, `p90`
-    and `p99` percentiles of all samples (p99 of a thousand or more), and `drift` how much slower the last third of a
+    and `p99` percentiles of all samples (p99 of a thousand or more), `p90_low` and `p90_high` the 95 % interval of the first over processes, and `drift` how much slower the last third of a
     process's samples was than the first (0.02 = 2 %), `histogram` their spread; None where a quantity has none. An estimate has its error band as
     `low` and `high`, an exact count its value. `how` says where a figure that nobody timed comes from: the model, its
     calibration and its error; and of a board its cores, governor, clock and heat. `machine` tells two devices of one name apart. `together` lists the digests of the files
@@ -98,6 +98,8 @@ class Measurement:
     histogram: Histogram | None = None
     how: str = ""
     made_at: str = ""
+    p90_low: float | None = None
+    p90_high: float | None = None
 
     @property
     def of_host(self) -> bool:

@@ -135,7 +135,11 @@ def _told(measured: Measurement, turns: Sequence[PhoneTurn], cores: tuple[int, .
     how = f"{told(summaries)}{'' if cores else '; not pinned'}"
     seen = sum(summary.count for summary in summaries) if measured.quantity == "latency" else measured.samples
     return with_circumstances(
-        replace(measured, samples=seen, p90=None, p99=None, drift=None, histogram=None, how=how), turns, cores
+        replace(
+            measured, samples=seen, p90=None, p90_low=None, p90_high=None, p99=None, drift=None, histogram=None, how=how
+        ),
+        turns,
+        cores,
     )
 
 

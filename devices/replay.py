@@ -197,7 +197,8 @@ def _measurement(record: dict[str, Any], where: str) -> Measurement:
         measured = _ADAPTER.validate_json(json.dumps(record), strict=True)
     except ValidationError as error:
         raise DeviceError(f"{where}: {root_cause(error, known)}") from error
-    optional = [figure for figure in (measured.p90, measured.p99, measured.drift) if figure is not None]
+    told = (measured.p90, measured.p90_low, measured.p90_high, measured.p99, measured.drift)
+    optional = [figure for figure in told if figure is not None]
     spread = (measured.histogram.low, measured.histogram.high) if measured.histogram else ()
     figures = (measured.value, measured.low, measured.high, *measured.process_medians, *optional, *spread)
     if not all(math.isfinite(figure) for figure in figures) or not measured.low <= measured.value <= measured.high:

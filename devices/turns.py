@@ -119,6 +119,7 @@ def latency(
     """Return the latency of a file by its turns."""
     medians = tuple(turn.median for turn in turns)
     interval = median_interval(medians)
+    of_p90 = median_interval([percentile(turn.samples_us, 90) for turn in turns])
     samples = [sample for turn in turns for sample in turn.samples_us]
     invalid = why_invalid(turns)
     return Measurement(
@@ -142,6 +143,8 @@ def latency(
         why_invalid=invalid,
         together=together,
         p90=percentile(samples, 90),
+        p90_low=of_p90.low,
+        p90_high=of_p90.high,
         p99=percentile(samples, 99) if len(samples) >= LEAST_FOR_P99 else None,
         drift=percentile([drift(turn.samples_us) for turn in turns], 50),
         histogram=histogram(samples),
@@ -169,6 +172,8 @@ def _once(
         valid=not disturbed,
         why_invalid=disturbed,
         p90=None,
+        p90_low=None,
+        p90_high=None,
         p99=None,
         drift=None,
         histogram=None,

@@ -52,7 +52,7 @@ LIMITS: Mapping[str, Limit] = {
     "p90_ms": Limit("time that nine of ten inferences stay below", _DEVICE),
     "load_ms": Limit("time to open the model", _DEVICE),
     "first_ms": Limit("time of the first inference", _DEVICE),
-    "process_kib": Limit("most memory of the process that ran it", _DEVICE),
+    "process_kib": Limit("memory that opening the file and three inferences add to a process", _DEVICE),
     "instructions": Limit("instructions of one inference", "nothing counted them; give --device qemu and a target"),
     "cycles": Limit("cycles of one inference", _VELA),
     "sram_kib": Limit("SRAM that the accelerator needs", _VELA),

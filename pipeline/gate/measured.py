@@ -77,9 +77,12 @@ def in_unit_of(key: str, value: float, unit: str) -> float | None:
 def _figure(key: str, source: Source, measurement: Measurement, target: Target | None) -> Figure:
     how = _how(measurement)
     if source.percentile:
-        if measurement.p90 is None:
-            return Figure(None, None, None, None, how, f"{measurement.device} gives no 90th percentile")
-        measurement = replace(measurement, value=measurement.p90, low=measurement.p90, high=measurement.p90)
+        told = measurement.p90, measurement.p90_low, measurement.p90_high
+        if any(each is None for each in told):
+            missing = f"{measurement.device} gives no 90th percentile with its spread over processes"
+            return Figure(None, None, None, None, how, missing)
+        known = [each for each in told if each is not None]
+        measurement = replace(measurement, value=known[0], low=min(known), high=max(known))
     bounds = [
         in_unit_of(key, each, measurement.unit) for each in (measurement.value, measurement.low, measurement.high)
     ]

@@ -98,6 +98,7 @@ def _ratio(old: Measured, new: Measured) -> LatencyRatio:
     ratio = comparison.ratio
     return LatencyRatio(
         device=new.device,
+        label=new.measurement.label,
         threads=new.measurement.threads,
         old_ms=old.measurement.value * _in_ms(old.measurement)[0],
         new_ms=new.measurement.value * _in_ms(new.measurement)[0],

@@ -269,9 +269,10 @@ class MeasurementFacts(Part):
 
 
 class LatencyRatio(Part):
-    """How the latencies of two files compare on one device: the ratio new / old with its 99 % interval."""
+    """How the latencies of two files compare on one device: the ratio new / old with its 99 % interval, or what its error bands leave open."""
 
     device: str
+    label: Label = "measured"
     threads: int
     old_ms: float
     new_ms: float

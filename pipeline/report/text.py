@@ -245,7 +245,9 @@ def _latency_ratio(each: LatencyRatio) -> str:
     both = f"{each.device}, {each.threads} thread{'s' * (each.threads > 1)}: {each.old_ms:.3f} to {each.new_ms:.3f} ms"
     if each.verdict == "not valid":
         return f"{both}, not valid"
-    return f"{both}, {ratio_text(each.ratio.value, each.ratio.low, each.ratio.high)}: {each.verdict}"
+    ratio = ratio_text(each.ratio.value, each.ratio.low, each.ratio.high)
+    known = "" if each.label == "measured" else f" {each.label}, by its error bands"
+    return f"{both}{known}, {ratio}: {each.verdict}"
 
 
 def _row(row: ReportRow, *, prefix: str = "") -> tuple[str, ...]:

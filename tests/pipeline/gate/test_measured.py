@@ -22,7 +22,7 @@ def outcome(key: str, limit: float, *measurements: Measurement, target: Target |
     ("key", "given", "limit"),
     [
         ("latency_ms", measurement("latency", 2000.0, low=1900.0, high=2100.0), 2.1),
-        ("p90_ms", measurement("latency", 2000.0, p90=2500.0), 2.5),
+        ("p90_ms", measurement("latency", 2000.0, p90=2500.0, p90_low=2400.0, p90_high=2500.0), 2.5),
         ("load_ms", measurement("load", 9000.0, low=8000.0, high=10_000.0), 10.0),
         ("first_ms", measurement("first inference", 3000.0, low=3000.0, high=3000.0), 3.0),
         ("process_kib", measurement("peak memory", 500.0, low=500.0, high=512.0, unit="KiB"), 512.0),
@@ -72,6 +72,13 @@ def test_a_unit_that_is_not_the_key_s_judges_nothing() -> None:
 
 def test_a_device_without_percentiles_says_so() -> None:
     assert "gives no 90th percentile" in outcome("p90_ms", 9.0, measurement(p90=None))[1]
+    assert "gives no 90th percentile with its spread" in outcome("p90_ms", 9.0, measurement(p90=2200.0))[1]
+
+
+def test_a_percentile_judges_by_its_spread_over_processes() -> None:
+    spread = measurement(p90=1999.0, p90_low=1800.0, p90_high=2300.0)
+
+    assert [outcome("p90_ms", limit, spread)[0] for limit in (1.5, 2.0, 2.4)] == ["missed", "not_shown", "kept"]
 
 
 def test_a_device_that_does_not_tell_a_figure_is_named() -> None:

@@ -62,6 +62,20 @@ def test_both_views_tell_the_promise_each_stage_with_its_latency_and_the_files()
     assert "model.tflite, report.md in out/pi" in page
 
 
+def test_an_estimated_gain_says_so_and_by_what_its_interval_stands() -> None:
+    gain = report().gains[0]
+    estimated = gain.latency[0].model_copy(update={"label": "estimated", "device": "pi"})
+    [sheet] = [
+        each
+        for each in sheets(report(gains=(gain.model_copy(update={"latency": (gain.latency[0], estimated)}),)))
+        if each.title == "what it gains"
+    ]
+
+    measured, banded = sheet.rows[0][-1].splitlines()
+    assert measured.startswith("host, 1 thread: 0.800 to 0.090 ms, 0.11")
+    assert banded.startswith("pi, 1 thread: 0.800 to 0.090 ms estimated, by its error bands, 0.11")
+
+
 def test_a_notebook_has_every_table_and_note_of_the_report_once() -> None:
     texts = Read(report()._repr_html_()).texts
 
