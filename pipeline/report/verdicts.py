@@ -1,7 +1,7 @@
 """Verdicts: each line of the budget, kept, missed, or not shown by what is known.
 
 A verdict whose interval holds the limit is not shown, and a figure of one device never judges another. Nor does an
-estimate of which nobody published the error judge anything.
+estimate of which nobody published the error judge anything, or one of several threads, which leaves out what it takes to start them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ def _latency_verdicts(
     for name in files if limit is not None else ():
         assert limit is not None
         found = [m for m in measurements if (m.model, m.device, m.quantity) == (name, target, "latency")]
-        figures = [figure for figure in found if figure.valid]
+        figures = [figure for figure in found if figure.valid and (figure.label != "estimated" or figure.threads == 1)]
         if not figures:
             why = f"nothing measured {target}; connect one with --device {target}=SPEC"
             why = f"{found[0].label} on {target}, but invalid: {found[0].why_invalid}" if found else why

@@ -82,3 +82,11 @@ def test_an_estimate_judges_by_its_band_and_without_one_not_at_all() -> None:
 
 def test_no_budget_gives_no_verdict() -> None:
     assert outcome(Budget()) == []
+
+
+def test_an_estimate_of_several_threads_does_not_judge() -> None:
+    one = figure("pixel-8", low=4, high=6, label="estimated")
+    four = figure("pixel-8", low=1, high=2, label="estimated").model_copy(update={"threads": 4})
+
+    assert outcome(Budget(latency_ms=7), figures=(one, four)) == ["kept"]
+    assert outcome(Budget(latency_ms=3), figures=(one, four)) == ["missed"]
