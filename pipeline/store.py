@@ -13,6 +13,7 @@ After DVC's run cache and Git's object store. A corrupt object is a miss with a 
 import errno
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -33,6 +34,12 @@ IN_USE_SECONDS = 3600
 """What was touched this recently is left by `collect_garbage`, whatever it is asked."""
 
 RUNNING = "running-"
+OBJECT = re.compile(r"[0-9a-f]{64}|(draft|damaged|\.collected)-[0-9a-f]{32}")
+RECORD = re.compile(r"[0-9a-f]{64}\.json")
+LEFTOVER = re.compile(r"\..+\.json\.[0-9a-f]{32}|\.collected-[0-9a-f]{32}")
+RUN = re.compile(rf"{RUNNING}[0-9]+-[0-9a-f]{{32}}\.lock")
+"""All that `collect_garbage` may remove: a store may have been put where someone keeps files of their own."""
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM_SIGNS = (
     "No space left on device",
@@ -195,20 +202,23 @@ class Store:
         with self.troubles():
             idle = min(time.time() - IN_USE_SECONDS, self._oldest_run())
             horizon = min(time.time() - keep_days * 86400, idle)
-            for path in (self.root / "runs").glob("*.json"):
+            for path in self._named(RECORD, "runs"):
                 self._forget(path, horizon)
-            kept = {record.digest for path in (self.root / "runs").glob("*.json") if (record := self.record(path.stem))}
-            objects = [path for path in (self.root / "objects").iterdir() if path.name not in kept]
+            kept = {record.digest for path in self._named(RECORD, "runs") if (record := self.record(path.stem))}
+            objects = [path for path in self._named(OBJECT, "objects") if path.name not in kept]
             removed = [_remove(path, idle) for path in objects]
-            removed += [_remove(path, horizon) for path in (self.root / "scratch").iterdir()]
-            removed += [_remove(path, idle) for folder in ("runs", "last") for path in (self.root / folder).glob(".*")]
+            removed += [_remove(path, horizon) for path in self._named(OBJECT, "scratch")]
+            removed += [_remove(path, idle) for folder in ("runs", "last") for path in self._named(LEFTOVER, folder)]
             sizes = [size for size in removed if size is not None]
             return Freed(len(sizes), sum(sizes))
+
+    def _named(self, pattern: re.Pattern[str], folder: str) -> list[Path]:
+        return [path for path in (self.root / folder).iterdir() if pattern.fullmatch(path.name)]
 
     def _oldest_run(self) -> float:
         """Return when the oldest run that still goes on began; a run that was killed has lost its lock."""
         starts = [time.time()]
-        for path in (self.root / "locks").glob(f"{RUNNING}*.lock"):
+        for path in self._named(RUN, "locks"):
             try:
                 with FileLock(path, timeout=0):
                     path.unlink(missing_ok=True)
@@ -289,8 +299,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def default_store() -> Path:
-    """Return EDGEPRESS_STORE, or `.edgepress` in the working folder."""
-    return Path(os.environ.get("EDGEPRESS_STORE", ".edgepress"))
+    """Return EDGEPRESS_STORE, or `.edgepress` in the working folder where that is empty or not set."""
+    return Path(os.environ.get("EDGEPRESS_STORE") or ".edgepress")
 
 
 def _is_whole(place: Path) -> bool:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifact import digest_of
-from pipeline.store import IN_USE_SECONDS, Store
+from pipeline.store import IN_USE_SECONDS, Store, default_store
 from tests.small_store import WRITER, age, commit, line_of, python
+
+OLD, NEW = "a" * 64, "b" * 64
+"""Keys as `pipeline.run` makes them: garbage is what bears such names."""
 
 
 @pytest.fixture
@@ -158,37 +161,37 @@ class TestGarbage:
     """What no recent run needs goes; all else stays."""
 
     def test_old_results_go_and_it_says_how_much(self, store: Store) -> None:
-        old, new = commit(store, "old", "x" * 1000), commit(store, "new", "y" * 1000)
+        old, new = commit(store, OLD, "x" * 1000), commit(store, NEW, "y" * 1000)
         size_bytes = sum(path.stat().st_size for path in old.path.rglob("*"))
-        for path in (store.root / "runs" / "old.json", old.path, new.path):
+        for path in (store.root / "runs" / f"{OLD}.json", old.path, new.path):
             age(path, 30)
 
         freed = store.collect_garbage(keep_days=14)
 
         assert (freed.objects, freed.size_bytes) == (1, size_bytes)
         assert not old.path.exists()
-        assert (store.find("old"), store.find("new") is not None) == (None, True)
+        assert (store.find(OLD), store.find(NEW) is not None) == (None, True)
 
     def test_what_a_run_found_again_counts_as_recent(self, store: Store) -> None:
-        made = commit(store, "k")
+        made = commit(store, NEW)
         age(store.root, 30)
-        assert store.find("k") is not None
+        assert store.find(NEW) is not None
 
         assert store.collect_garbage(keep_days=14).objects == 0
         assert made.path.exists()
 
     def test_an_object_stays_as_long_as_one_recent_record_needs_it(self, store: Store) -> None:
-        made = commit(store, "old")
-        commit(store, "new")
-        for path in (store.root / "runs" / "old.json", made.path):
+        made = commit(store, OLD)
+        commit(store, NEW)
+        for path in (store.root / "runs" / f"{OLD}.json", made.path):
             age(path, 30)
 
         store.collect_garbage(keep_days=14)
 
-        assert store.find("new") is not None
+        assert store.find(NEW) is not None
 
     def test_checkpoints_of_a_killed_run_stay_as_long_as_results(self, store: Store) -> None:
-        for key, days in (("recent", 3), ("old", 30)):
+        for key, days in ((NEW, 3), (OLD, 30)):
             (store.root / "scratch" / key).mkdir()
             (store.root / "scratch" / key / "checkpoint").write_text("x" * 100, encoding="utf-8")
             age(store.root / "scratch" / key, days)
@@ -196,15 +199,15 @@ class TestGarbage:
         freed = store.collect_garbage(keep_days=14)
 
         assert (freed.objects, freed.size_bytes) == (1, 100)
-        assert [path.name for path in (store.root / "scratch").iterdir()] == ["recent"]
+        assert [path.name for path in (store.root / "scratch").iterdir()] == [NEW]
 
     def test_what_was_touched_within_the_hour_stays_whatever_is_asked(self, store: Store) -> None:
-        commit(store, "k")
+        commit(store, NEW)
         age(store.root, (IN_USE_SECONDS - 60) / 86400)
 
         store.collect_garbage(keep_days=0)
 
-        assert store.find("k") is not None
+        assert store.find(NEW) is not None
 
     def test_a_long_runs_results_drafts_and_checkpoints_stay(self, store: Store) -> None:
         """The run began ten hours ago, in another process, and goes on; its name says when."""
@@ -219,7 +222,7 @@ with store.in_use(), store.draft() as out:
     print(out, flush=True)
     time.sleep(600)
 """
-        found, checkpoint = commit(store, "k"), store.root / "scratch" / "running"
+        found, checkpoint = commit(store, NEW), store.root / "scratch" / OLD
         checkpoint.mkdir()
         with python(script, store.root) as process:
             draft = Path(line_of(process))
@@ -234,6 +237,36 @@ with store.in_use(), store.draft() as out:
             process.wait()
         assert store.collect_garbage(keep_days=0).objects == 3
         assert list((store.root / "locks").glob("running-*")) == []
+
+    def test_what_a_user_keeps_in_folders_of_these_names_stays(self, store: Store) -> None:
+        mine = [
+            store.root / name
+            for name in (
+                "objects/ckpt/w.pt",
+                "objects/draft-chapter/1.txt",
+                "runs/experiment.json",
+                "runs/.hidden",
+                "scratch/thesis.txt",
+                "last/.notes",
+                "locks/running-late.lock",
+            )
+        ]
+        for path in mine:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("[]", encoding="utf-8")
+        age(store.root, 300)
+
+        assert store.collect_garbage(keep_days=14).objects == 0
+        assert [path for path in mine if not path.exists()] == []
+
+
+@pytest.mark.parametrize("given", ["", None])
+def test_the_working_folder_itself_is_never_the_store(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    monkeypatch.delenv("EDGEPRESS_STORE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("EDGEPRESS_STORE", given)
+
+    assert default_store() == Path(".edgepress")
 
 
 def test_what_a_stage_may_not_read_elsewhere_is_no_trouble_of_the_store(store: Store) -> None:

@@ -47,15 +47,16 @@ def test_what_a_killed_writer_left_is_collected(store: Store) -> None:
     with python(WRITER, store.root, 0) as process:
         keys = [line_of(process) for _ in range(3)]
         process.kill()
-    (store.root / "objects" / "draft-killed").mkdir()
-    (store.root / "runs" / ".key.json.killed").touch()
-    for name in ("objects/draft-killed", "runs/.key.json.killed"):
-        age(store.root / name, 1)
+    draft, torn = store.root / "objects" / f"draft-{'0' * 32}", store.root / "runs" / f".{'0' * 64}.json.{'0' * 32}"
+    draft.mkdir()
+    torn.touch()
+    for path in (draft, torn):
+        age(path, 1)
 
     store.collect_garbage(keep_days=14)
 
-    assert not (store.root / "objects" / "draft-killed").exists()
-    assert not (store.root / "runs" / ".key.json.killed").exists()
+    assert not draft.exists()
+    assert not torn.exists()
     assert [key for key in keys if store.find(key) is None] == []
 
 
