@@ -176,6 +176,11 @@ def open_device(spec: str, target: Target | None = None) -> Device:
     return known[name](spec, target)
 
 
+def tells_latency(device: Device) -> bool:
+    """Whether it can tell a target's latency: the host's own is none, and what only counts says `tells_latency = False`."""
+    return device.name.replace(RECORDED, "") != "host" and bool(getattr(device, "tells_latency", True))
+
+
 def _modules() -> dict[str, ModuleType]:
     modules = {found.name: importlib.import_module(f"devices.{found.name}") for found in pkgutil.iter_modules(__path__)}
     return {name: module for name, module in modules.items() if hasattr(module, "connect")}

@@ -71,6 +71,11 @@ class Qemu:
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:8]
         return f"QEMU {self.arm.qemu_version}, {self.emulation.qemu_cpu} as {self.target.name}, profile {digest}"
 
+    @property
+    def tells_latency(self) -> bool:
+        """Whether the target has a calibration, for one of its runtimes; any other is only counted."""
+        return self.target.calibration is not None and self.target.cores[0].clock_mhz is not None
+
     def runtime(self, model: Path) -> tuple[str, str]:
         """Return the runtime for a file's format and its version; RefusedError where there is none for 32 bits."""
         if is_tflite(model):

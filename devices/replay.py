@@ -46,6 +46,11 @@ class Replay:
         """The machine that was recorded, and which recording it is, so that an edited one is another."""
         return f"{self._recorded[0].machine}, recording {sha256(self._content).hexdigest()[:8]}"
 
+    @property
+    def tells_latency(self) -> bool:
+        """Whether a latency was recorded, of whichever file."""
+        return any(each.quantity == "latency" for each in self._recorded)
+
     def runtime(self, model: Path) -> tuple[str, str]:
         """Return the runtime that the file was recorded with."""
         found = self._of(model)[-1]

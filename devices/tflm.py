@@ -36,6 +36,7 @@ class TfliteMicro:
 
     name = "tflm"
     threaded = False
+    tells_latency = False
 
     def __init__(self, installed: str, target: Target | None) -> None:
         self.version, self.target = installed, target

@@ -4,31 +4,73 @@ A budget line is kept by the upper end of what is known: of the paired drop on v
 verdicts read it on the test split.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipeline.fit.trial import Fitness, Outcome
 from pipeline.recipe import Budget
 
 LEAST = 1e-12
+LEAST_DROP = 0.01
+"""The limit that a drop is weighed by where the budget's own is smaller, so that a search minds its other lines too."""
+FAILED = 1e6
+"""What stands for a trial without a network, or a figure that nothing tells, where a search wants a number."""
 
 
-def excess(outcome: Outcome, budget: Budget) -> dict[str, float]:
-    """Return by budget line and target how far a trial is above the limit, as a share of it; 0 or less keeps it."""
-    return {f"{line} on {each.target}": over for each in outcome.fitness for line, over in _lines(each, budget)}
+@dataclass(frozen=True)
+class Line:
+    """A budget line on a target: its limit, and the upper end of what a trial is; None where nothing tells that."""
+
+    name: str
+    target: str
+    limit: float
+    figure: float | None
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.target}"
+
+    @property
+    def kept(self) -> bool:
+        """Whether the figure is known, and not above the limit."""
+        return self.figure is not None and self.figure <= self.limit
+
+    @property
+    def excess(self) -> float | None:
+        """How far the figure is above the limit, as a share of it; None where that can't be said."""
+        if self.figure is None or self.limit == 0:
+            return None
+        return (self.figure - self.limit) / self.limit
+
+    @property
+    def weight(self) -> float:
+        """What a search takes for the excess; 0 or less keeps the line."""
+        if self.figure is None:
+            return FAILED
+        return (self.figure - self.limit) / (max(self.limit, LEAST_DROP) if self.name == "max_drop" else self.limit)
 
 
-def _lines(fitness: Fitness, budget: Budget) -> Iterator[tuple[str, float]]:
-    if budget.max_drop is not None:
-        yield "max_drop", (fitness.drop_high - budget.max_drop) / max(budget.max_drop, 0.01)
-    if budget.size_kib is not None:
-        yield "size_kib", fitness.size_kib / budget.size_kib - 1
-    if budget.latency_ms is not None and fitness.latency_high_ms is not None:
-        yield "latency_ms", fitness.latency_high_ms / budget.latency_ms - 1
+def lines(outcome: Outcome, budget: Budget) -> list[Line]:
+    """Return each budget line on each target."""
+    return [
+        Line(name, each.target, limit, _figure(each, name))
+        for each in outcome.fitness
+        for name, limit in budget.model_dump(exclude_none=True).items()
+    ]
+
+
+def _figure(each: Fitness, name: str) -> float | None:
+    figures = {"max_drop": each.drop_high, "size_kib": each.size_kib, "latency_ms": each.latency_high_ms}
+    return figures[name]
+
+
+def excess(outcome: Outcome, budget: Budget) -> dict[str, float | None]:
+    """Return by budget line and target how far a trial is above the limit; 0 or less keeps it, None is unknown, or a share of a limit of 0."""
+    return {str(line): line.excess for line in lines(outcome, budget)}
 
 
 def keeps(outcome: Outcome, budget: Budget) -> bool:
     """Whether a trial ended in a network that keeps each line on each target."""
-    return bool(outcome.fitness) and all(over <= 0 for over in excess(outcome, budget).values())
+    return bool(outcome.fitness) and all(line.kept for line in lines(outcome, budget))
 
 
 def relative_cost(outcome: Outcome, first: Outcome) -> float:
@@ -90,42 +132,34 @@ def looser(chosen: Outcome, outcomes: Sequence[Outcome], budget: Budget) -> str:
         for each in outcomes
         if each.fitness and relative_cost(each, outcomes[0]) < relative_cost(chosen, outcomes[0])
     ]
-    by_line = [(over, line, each) for each in cheaper for line, over in _broken_alone(each, budget)]
+    by_line = [(line, each) for each in cheaper for line in _broken_alone(each, budget)]
     if not by_line:
         return ""
-    _, line, other = min(by_line, key=lambda found: (found[0], found[2].number))
+    line, other = min(by_line, key=lambda found: (found[0].weight, found[1].number))
     saved = 1 - relative_cost(other, outcomes[0]) / relative_cost(chosen, outcomes[0])
-    return f"with {line.partition(' on ')[0]} = {_needs(other, line):.4g} the cost would fall by {saved:.0%}: trial {other.number}, {told(other)}"
+    return (
+        f"with {line.name} = {line.figure:.4g} the cost would fall by {saved:.0%}: trial {other.number}, {told(other)}"
+    )
 
 
-def _broken_alone(outcome: Outcome, budget: Budget) -> Iterator[tuple[str, float]]:
-    broken = {line: over for line, over in excess(outcome, budget).items() if over > 0}
-    if len({line.partition(" on ")[0] for line in broken}) == 1:
-        line = max(broken, key=lambda name: broken[name])
-        yield line, broken[line]
-
-
-def _needs(outcome: Outcome, line: str) -> float:
-    """Return the limit that a trial would keep."""
-    name, _, target = line.partition(" on ")
-    each = next(found for found in outcome.fitness if found.target == target)
-    figures = {"max_drop": each.drop_high, "size_kib": each.size_kib, "latency_ms": each.latency_high_ms or 0.0}
-    return figures[name]
+def _broken_alone(outcome: Outcome, budget: Budget) -> Iterator[Line]:
+    broken = [line for line in lines(outcome, budget) if not line.kept]
+    if len({line.name for line in broken}) == 1 and all(line.figure is not None for line in broken):
+        yield max(broken, key=lambda line: line.weight)
 
 
 def wall(outcomes: Sequence[Outcome], budget: Budget) -> str:
     """Say which line nothing keeps together with the others, and how near the nearest trials come."""
     made = [outcome for outcome in outcomes if outcome.fitness]
-    nearest = sorted(made, key=lambda each: (_worst(each, budget)[1], each.number))
-    line, over = _worst(nearest[0], budget)
+    nearest = sorted(made, key=lambda each: (_worst(each, budget).weight, each.number))
+    line = _worst(nearest[0], budget)
+    near = "unknown" if line.figure is None else f"{line.figure:.4g}, above its limit of {line.limit:g},"
     told_of = "; ".join(f"trial {each.number}: {told(each)}" for each in nearest[:3])
-    return f"no trial of {len(outcomes)} keeps the budget; the wall is {line}, {over:+.0%} above its limit at the nearest. {told_of}"
+    return f"no trial of {len(outcomes)} keeps the budget; the wall is {line}: {near} at the nearest. {told_of}"
 
 
-def _worst(outcome: Outcome, budget: Budget) -> tuple[str, float]:
-    lines: Mapping[str, float] = excess(outcome, budget)
-    worst = max(lines, key=lambda name: lines[name])
-    return worst, lines[worst]
+def _worst(outcome: Outcome, budget: Budget) -> Line:
+    return max(lines(outcome, budget), key=lambda line: line.weight)
 
 
 def _drop(outcome: Outcome) -> float:

@@ -1,11 +1,11 @@
 """`fit`: search, then make the chosen recipe for its targets as `edgepress run` would, with controls, gate and report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from devices import Device, open_device
+from devices import Device, open_device, tells_latency
 from devices.pool import taken_out
 from pipeline.api import Watcher, devices_of, plans_of, press
 from pipeline.drafted import drafted
@@ -44,11 +44,12 @@ def fit(
     where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
     # Opened now: one that isn't there says so before hours are spent.
-    opened = [open_device(counted[target.name], target) for target in targets if target.name in counted]
+    opened = {target.name: open_device(counted[target.name], target) for target in targets if target.name in counted}
+    _check_latency(recipe, [target.name for target in targets], opened)
     bench = Bench(recipe.from_anywhere(), targets, counted, Store(default_store()).root.absolute())
     with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
         searching = Searching(recipe, space, _makes(bench, task, watcher, crew))
-        for found in _found(searching, opened):
+        for found in _found(searching, list(opened.values())):
             watcher.say(found.newest)
             _write(found, out)
     found = replace(found, spent=spent, ended=searching.ended)
@@ -91,6 +92,18 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(
             f"recipe {recipe.name!r} has no [budget], and fit looks for the cheapest network that keeps one; give --max-drop, "
             "--latency-ms or --size-kib"
+        )
+
+
+def _check_latency(recipe: Recipe, targets: Sequence[str], opened: Mapping[str, Device]) -> None:
+    """Refuse a budget that nobody can judge, before hours are spent on it."""
+    unknown = [name for name in targets if name not in opened or not tells_latency(opened[name])]
+    if recipe.budget.latency_ms is not None and unknown:
+        name = unknown[0]
+        found = f"{opened[name].name} tells no latency of it" if name in opened else "nothing here runs its files"
+        raise RecipeError(
+            f"recipe {recipe.name!r}: budget.latency_ms = {recipe.budget.latency_ms:g} can't be judged on {name}: {found}; "
+            f"name what measures it, --device {name}=SPEC (see `edgepress devices`), or leave the line out"
         )
 
 

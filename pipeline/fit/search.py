@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import MissingExtraError
-from pipeline.fit.choice import best, excess, objectives, relative_cost
+from pipeline.fit.choice import FAILED, best, lines, objectives, relative_cost
 from pipeline.fit.space import Settings, Space
 from pipeline.fit.trial import Outcome
 from pipeline.recipe import Budget, Recipe, Search
@@ -23,7 +23,6 @@ Values = tuple[Any, ...]
 
 FUTILE_BATCHES = 4
 """So many batches in a row that hold nothing new end the search: the space is small."""
-FAILED = 1e6
 
 
 @dataclass
@@ -99,8 +98,8 @@ def _tell(study: Any, asked: Any, outcome: Outcome, outcomes: Sequence[Outcome],
         asked.set_constraint("a network", FAILED)
         study.tell(asked, [FAILED] * 3)
         return
-    for line, over in excess(outcome, budget).items():
-        asked.set_constraint(line, over)
+    for line in lines(outcome, budget):
+        asked.set_constraint(str(line), line.weight)
     study.tell(asked, objectives(outcome, outcomes[0]))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices import QUICK, Measurement, open_device
+from devices import QUICK, Measurement, open_device, tells_latency
 from devices.arm.counts import CLASSES
 from devices.arm.userland import Userland, expected
 from devices.qemu import Qemu, connect
@@ -77,6 +77,11 @@ def test_it_names_the_set_up_when_there_is_none(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(DeviceError, match="run once: edgepress devices --setup qemu"):
         connect("qemu", load_target("raspberry-pi-4"))
+
+
+def test_what_is_only_counted_tells_no_latency() -> None:
+    assert tells_latency(unready("raspberry-pi-4"))
+    assert not tells_latency(unready("raspberry-pi-5"))
 
 
 def test_a_spec_is_qemu_and_nothing_more() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devices import QUICK, Measurement, open_device
+from devices import QUICK, Measurement, open_device, tells_latency
 from pipeline.errors import DeviceError, RefusedError
 from tests.small_files import write_onnx, write_tflite
 
@@ -177,3 +177,14 @@ def test_a_recording_that_is_not_there_or_endless_is_one_line(tmp_path: Path) ->
         open_device("replay:/dev/zero")
     with pytest.raises(DeviceError, match="write replay:FILE"):
         open_device("replay")
+
+
+def test_a_recording_tells_a_latency_where_it_holds_one_of_another_machine_than_the_host(tmp_path: Path) -> None:
+    model = write_tflite(tmp_path / "m.tflite")
+    counted = of(model, quantity="instructions", unit="1", label="emulated")
+    devices = [
+        open_device(recording(tmp_path / f"{number}.jsonl", each))
+        for number, each in enumerate((of(model), counted, of(model, device="host")))
+    ]
+
+    assert [tells_latency(device) for device in devices] == [True, False, False]

@@ -105,6 +105,19 @@ def test_excess_is_told_by_line_and_target() -> None:
     }
 
 
+def test_a_latency_that_nothing_tells_keeps_no_budget() -> None:
+    budget = Budget(latency_ms=0.6)
+    unknown = Outcome(1, {}, (fitness(0.0, 100, latency_ms=None, latency_high_ms=None),), 1.0, 0.0)
+
+    assert not keeps(unknown, budget)
+    assert best([TRIALS[0], unknown], budget) is None
+    assert excess(unknown, budget) == {"latency_ms on corstone-300": None}
+    assert looser(TRIALS[1], [TRIALS[0], TRIALS[1], unknown], budget) == ""
+    assert "the wall is latency_ms on corstone-300: unknown at the nearest" in wall([unknown], budget)
+    told = json.dumps(Found(recipe(budget={"latency_ms": 0.6}), {}, (unknown,)).to_json(), allow_nan=False)
+    assert json.loads(told)["kept"] is False
+
+
 @dataclass
 class Model:
     """A bench whose networks are a formula: what is kept costs, what leaves is lost."""
