@@ -6,8 +6,9 @@ verdicts read it on the test split.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from pipeline.fit.trial import Fitness, Outcome
+from pipeline.fit.trial import MACS, Fitness, Outcome
 from pipeline.recipe import Budget
 
 LEAST = 1e-12
@@ -73,30 +74,54 @@ def keeps(outcome: Outcome, budget: Budget) -> bool:
     return bool(outcome.fitness) and all(line.kept for line in lines(outcome, budget))
 
 
-def relative_cost(outcome: Outcome, first: Outcome) -> float:
-    """Return a trial's cost against the first one's, averaged over the targets; the first may have failed, and then sizes stand in."""
-    if not first.fitness:
-        return sum(each.size_kib for each in outcome.fitness)
-    shares = [each.cost / max(own.cost, LEAST) for each, own in zip(outcome.fitness, first.fitness, strict=True)]
-    return sum(shares) / len(shares)
+def compared_by(outcomes: Sequence[Outcome]) -> str:
+    """Return by what trials are compared: "cost", or "MACs" where the costs of two on one target aren't in one unit."""
+    units = {tuple((each.quantity, each.unit) for each in outcome.fitness) for outcome in outcomes if outcome.fitness}
+    return "cost" if len(units) <= 1 else MACS
+
+
+def costs_of(outcomes: Sequence[Outcome]) -> dict[int, list[float]]:
+    """Return, by number, each network's cost on each target, in one unit a target: see `compared_by`."""
+    by_macs = compared_by(outcomes) == MACS
+    return {
+        outcome.number: [float(each.macs) if by_macs else each.cost for each in outcome.fitness]
+        for outcome in outcomes
+        if outcome.fitness
+    }
+
+
+def relative_costs(outcomes: Sequence[Outcome]) -> dict[int, float]:
+    """Return, by number, each network's cost as a share of the first network's, averaged over the targets."""
+    costs = costs_of(outcomes)
+    first = next(iter(costs.values()), [])
+    return {
+        number: fmean(cost / max(own, LEAST) for cost, own in zip(found, first, strict=True))
+        for number, found in costs.items()
+    }
 
 
 def best(outcomes: Sequence[Outcome], budget: Budget) -> Outcome | None:
     """Return the cheapest trial that keeps the budget; of equally cheap ones that which loses least."""
+    costs = relative_costs(outcomes)
     kept = [outcome for outcome in outcomes if keeps(outcome, budget)]
-    return min(kept, key=lambda each: (relative_cost(each, outcomes[0]), *_drops(each), each.number)) if kept else None
+    return min(kept, key=lambda each: (costs[each.number], *_drops(each), each.number)) if kept else None
 
 
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the trials of which none is worse than another in drop, cost and size at once."""
+    points = objectives(outcomes)
     made = [outcome for outcome in outcomes if outcome.fitness]
-    points = {each.number: objectives(each, outcomes[0]) for each in made}
     return [each for each in made if not any(_beats(other, points[each.number]) for other in points.values())]
 
 
-def objectives(outcome: Outcome, first: Outcome) -> tuple[float, float, float]:
-    """Return what is made small: the largest drop, the cost against the first trial's, the largest size."""
-    return _drop(outcome), relative_cost(outcome, first), max(each.size_kib for each in outcome.fitness)
+def objectives(outcomes: Sequence[Outcome]) -> dict[int, tuple[float, float, float]]:
+    """Return, by number, what is made small of each network: the largest drop, the relative cost, the largest size."""
+    costs = relative_costs(outcomes)
+    return {
+        each.number: (_drop(each), costs[each.number], max(on.size_kib for on in each.fitness))
+        for each in outcomes
+        if each.fitness
+    }
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -105,7 +130,8 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def why(chosen: Outcome, outcomes: Sequence[Outcome]) -> str:
     """Say why this trial was taken."""
-    kept = f"trial {chosen.number} keeps every line of the budget at the least cost of {len(outcomes)} trials: {told(chosen)}"
+    least = f"the least {compared_by(outcomes)} of {len(outcomes)} trials"
+    kept = f"trial {chosen.number} keeps every line of the budget at {least}: {told(chosen)}"
     if chosen.number == 0 or not outcomes[0].fitness:
         return kept
     return f"{kept}; the recipe as it stood: {told(outcomes[0])}"
@@ -127,19 +153,14 @@ def _cost(each: Fitness) -> str:
 
 def looser(chosen: Outcome, outcomes: Sequence[Outcome], budget: Budget) -> str:
     """Say what the next looser budget would buy: the cheaper trial that breaks one line alone, and that least; nothing where there is none."""
-    cheaper = [
-        each
-        for each in outcomes
-        if each.fitness and relative_cost(each, outcomes[0]) < relative_cost(chosen, outcomes[0])
-    ]
+    costs = relative_costs(outcomes)
+    cheaper = [each for each in outcomes if each.fitness and costs[each.number] < costs[chosen.number]]
     by_line = [(line, each) for each in cheaper for line in _broken_alone(each, budget)]
     if not by_line:
         return ""
     line, other = min(by_line, key=lambda found: (found[0].weight, found[1].number))
-    saved = 1 - relative_cost(other, outcomes[0]) / relative_cost(chosen, outcomes[0])
-    return (
-        f"with {line.name} = {line.figure:.4g} the cost would fall by {saved:.0%}: trial {other.number}, {told(other)}"
-    )
+    saved = f"the {compared_by(outcomes)} would fall by {1 - costs[other.number] / costs[chosen.number]:.0%}"
+    return f"with {line.name} = {line.figure:.4g} {saved}: trial {other.number}, {told(other)}"
 
 
 def _broken_alone(outcome: Outcome, budget: Budget) -> Iterator[Line]:

@@ -2,15 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from devices.pool import TakenOut
-from pipeline.fit.choice import best, excess, front, keeps, looser, relative_cost, wall, why
+from pipeline.fit.choice import best, compared_by, costs_of, excess, front, keeps, looser, relative_costs, wall, why
 from pipeline.fit.space import ORDER, Settings
-from pipeline.fit.trial import Fitness, Outcome
+from pipeline.fit.trial import MACS, Fitness, Outcome
 from pipeline.ledger import Spent
 from pipeline.recipe import Recipe
 from pipeline.report.text import Sheet
@@ -129,7 +129,7 @@ def _written(key: str, value: Any) -> str:
 
 
 def draw(found: Found, path: Path) -> None:
-    """Draw score lost against cost, a panel a target, as SVG; cost is the share of the first trial's."""
+    """Draw score lost against cost, a panel a target, as SVG; trials whose costs aren't in one unit stand by their MACs."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - a second to import
 
     targets = found.recipe.targets
@@ -143,34 +143,44 @@ def draw(found: Found, path: Path) -> None:
 
 def _panel(axes: Any, found: Found, number: int) -> None:
     made = [outcome for outcome in found.outcomes if outcome.fitness]
-    best_ones = sorted(front(found.outcomes), key=lambda each: each.fitness[number].cost)
-    axes.scatter(*_points(made, number), color="#8a8f98", label="trials, by number", zorder=2)
+    costs = {key: found_on[number] for key, found_on in costs_of(found.outcomes).items()}
+    best_ones = sorted(front(found.outcomes), key=lambda each: costs[each.number])
+    axes.scatter(*_points(made, costs, number), color="#8a8f98", label="trials, by number", zorder=2)
     shared = "Pareto front" if len(found.recipe.targets) == 1 else "Pareto front of all targets"
-    axes.scatter(*_points(best_ones, number), color="#1f6fb2", label=shared, zorder=3)
+    axes.scatter(*_points(best_ones, costs, number), color="#1f6fb2", label=shared, zorder=3)
     numbers: dict[tuple[float, ...], list[str]] = {}
-    for outcome, *place in zip(made, *_points(made, number), strict=True):
+    for outcome, *place in zip(made, *_points(made, costs, number), strict=True):
         numbers.setdefault(tuple(place), []).append(str(outcome.number))
     for point, there in numbers.items():
         axes.annotate(", ".join(there), point, xytext=(5, 5), textcoords="offset points", fontsize=8, color="#444")
     if found.chosen is not None:
-        axes.scatter(*_points([found.chosen], number), marker="*", s=220, color="#c0392b", label="chosen", zorder=4)
+        axes.scatter(
+            *_points([found.chosen], costs, number), marker="*", s=220, color="#c0392b", label="chosen", zorder=4
+        )
     if (limit := found.recipe.budget.max_drop) is not None:
         axes.axhline(limit, color="#444", linestyle="--", linewidth=1, label=f"max_drop = {limit:g}")
-    first = made[0].fitness[number]
-    axes.set_xlabel(f"{first.quantity}, {first.unit} ({first.label})" if first.quantity != first.unit else first.unit)
+    axes.set_xlabel(_axis(found, made[0].fitness[number]))
     axes.set_ylabel("validation score lost, upper end of 95 %")
     axes.grid(visible=True, color="#e3e5e8", zorder=0)
     axes.legend(frameon=False)
 
 
-def _points(outcomes: Sequence[Outcome], number: int) -> tuple[list[float], list[float]]:
-    each = [outcome.fitness[number] for outcome in outcomes]
-    return [fitness.cost for fitness in each], [fitness.drop_high for fitness in each]
+def _points(outcomes: Sequence[Outcome], costs: Mapping[int, float], number: int) -> tuple[list[float], list[float]]:
+    return [costs[each.number] for each in outcomes], [each.fitness[number].drop_high for each in outcomes]
+
+
+def _axis(found: Found, first: Fitness) -> str:
+    """Return what costs are told in, of one target."""
+    if compared_by(found.outcomes) == MACS:
+        return MACS
+    return first.unit if first.quantity == first.unit else f"{first.quantity}, {first.unit} ({first.label})"
 
 
 def summary(found: Found) -> str:
     """Return the chosen point against the recipe's own, in one line."""
     if found.chosen is None:
         return "the budget isn't kept"
-    share = relative_cost(found.chosen, found.outcomes[0])
-    return f"trial {found.chosen.number} at {share:.0%} of the recipe's own cost"
+    if not found.outcomes[0].fitness:
+        return f"trial {found.chosen.number} keeps the budget; the recipe as it stands ended in no network"
+    share = relative_costs(found.outcomes)[found.chosen.number]
+    return f"trial {found.chosen.number} at {share:.0%} of the recipe's own {compared_by(found.outcomes)}"

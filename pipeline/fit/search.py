@@ -7,12 +7,12 @@ killed search goes on where it stood, and a finished one takes more trials.
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import MissingExtraError
-from pipeline.fit.choice import FAILED, best, lines, objectives, relative_cost
+from pipeline.fit.choice import FAILED, best, lines, objectives, relative_costs
 from pipeline.fit.space import Settings, Space
 from pipeline.fit.trial import Outcome
 from pipeline.recipe import Budget, Recipe, Search
@@ -40,9 +40,9 @@ class Searching:
         study = _study(self.recipe.seed, settings.batch)
         study.enqueue_trial(dict.fromkeys(self.space, 0))
         made: dict[Values, Outcome] = {}
-        best_costs: list[float] = []
+        bests: list[Outcome | None] = []
         futile = 0
-        while not (ended := _ending(settings, len(made), best_costs, futile, started)):
+        while not (ended := _ending(settings, list(made.values()), bests, futile, started)):
             asked = [study.ask(_distributions(self.space)) for _ in range(settings.batch)]
             wanted = [tuple(choices[each.params[key]] for key, choices in self.space.items()) for each in asked]
             new = [values for values in dict.fromkeys(wanted) if values not in made][: settings.trials - len(made)]
@@ -51,21 +51,25 @@ class Searching:
                 made[values] = outcome
                 yield outcome
             outcomes = list(made.values())
+            small = objectives(outcomes)
             for each, values in zip(asked, wanted, strict=True):
                 if values in made:
-                    _tell(study, each, made[values], outcomes, self.recipe.budget)
+                    _tell(study, each, made[values], small, self.recipe.budget)
             futile = 0 if new else futile + 1
-            best_costs.append(_best_cost(outcomes, self.recipe.budget))
+            bests.append(best(outcomes, self.recipe.budget))
         self.ended = ended
 
 
-def _ending(settings: Search, made: int, best_costs: Sequence[float], futile: int, started: float) -> str:
+def _ending(
+    settings: Search, outcomes: Sequence[Outcome], bests: Sequence[Outcome | None], futile: int, started: float
+) -> str:
     """Return why no further batch is asked for; nothing where one is."""
+    made = len(outcomes)
     if made >= settings.trials:
         return f"its {settings.trials} trials are made; more go on from there"
     if futile >= FUTILE_BATCHES:
         return f"the space holds little more than the {made} trials made"
-    if _enough(best_costs, settings):
+    if _enough(bests, relative_costs(outcomes), settings):
         last = "last batch" if settings.patience == 1 else f"last {settings.patience} batches"
         return f"the budget is kept, and the {last} made that cheaper by less than {settings.worthwhile:.0%}"
     if made and settings.hours is not None and time.monotonic() - started > settings.hours * 3600:
@@ -93,23 +97,21 @@ def _distributions(space: Space) -> dict[str, Any]:
     return {key: IntDistribution(0, len(values) - 1) for key, values in space.items()}
 
 
-def _tell(study: Any, asked: Any, outcome: Outcome, outcomes: Sequence[Outcome], budget: Budget) -> None:
+def _tell(study: Any, asked: Any, outcome: Outcome, small: Mapping[int, tuple[float, ...]], budget: Budget) -> None:
     if not outcome.fitness:
         asked.set_constraint("a network", FAILED)
         study.tell(asked, [FAILED] * 3)
         return
     for line in lines(outcome, budget):
         asked.set_constraint(str(line), line.weight)
-    study.tell(asked, objectives(outcome, outcomes[0]))
+    study.tell(asked, small[outcome.number])
 
 
-def _best_cost(outcomes: Sequence[Outcome], budget: Budget) -> float:
-    chosen = best(outcomes, budget)
-    return float("inf") if chosen is None else relative_cost(chosen, outcomes[0])
-
-
-def _enough(best_costs: Sequence[float], settings: Search) -> bool:
+def _enough(bests: Sequence[Outcome | None], costs: Mapping[int, float], settings: Search) -> bool:
     """Whether the promise is kept, and the last batches made its keeping cheaper by next to nothing."""
-    if len(best_costs) <= settings.patience or best_costs[-1] == float("inf"):
+    if len(bests) <= settings.patience:
         return False
-    return best_costs[-1] > (1 - settings.worthwhile) * best_costs[-1 - settings.patience]
+    now, before = bests[-1], bests[-1 - settings.patience]
+    if now is None or before is None:
+        return False
+    return costs[now.number] > (1 - settings.worthwhile) * costs[before.number]

@@ -118,6 +118,38 @@ def test_a_latency_that_nothing_tells_keeps_no_budget() -> None:
     assert json.loads(told)["kept"] is False
 
 
+def test_trials_whose_costs_are_in_several_units_are_compared_by_macs() -> None:
+    budget = Budget(size_kib=30)
+    own, cheapest = (
+        Outcome(number, {}, (fitness(0.0, macs, quantity="MACs", unit="MACs", label="exact", macs=macs),), 1.0, 0.0)
+        for number, macs in ((0, 2_000_000), (1, 1_000_000))
+    )
+    timed = Outcome(2, {}, (fitness(0.0, 90, macs=1_500_000),), 1.0, 0.0)
+    found = Found(recipe(budget={"size_kib": 30.0}), {}, (own, cheapest, timed))
+
+    assert best(found.outcomes, budget) is cheapest
+    assert "at the least MACs of 3 trials" in found.why
+    assert "trial 1 at 50% of the recipe's own MACs" in found.newest
+    assert [each.number for each in front([own, timed])] == [2]
+
+
+def test_no_share_is_told_of_a_first_trial_that_ended_in_no_network() -> None:
+    failed = replace(FAILED, number=0)
+    found = Found(recipe(budget={"size_kib": 30.0}), {"prune.keep_macs": 1000}, (failed, TRIALS[1], TRIALS[2]))
+
+    assert found.newest.endswith("; trial 2 keeps the budget; the recipe as it stands ended in no network")
+    assert best(found.outcomes, Budget(size_kib=30)) is TRIALS[2]
+
+
+@pytest.mark.parametrize(("limit", "over"), [(0.001, 9.0), (0.0, None)])
+def test_an_excess_is_a_share_of_the_limit_itself_and_none_of_a_limit_of_nothing(limit: float, over: float) -> None:
+    budget = Budget(max_drop=limit)
+
+    assert excess(TRIALS[0], budget) == {"max_drop on corstone-300": over and pytest.approx(over)}
+    assert not keeps(TRIALS[0], budget)
+    assert f"max_drop on corstone-300: 0.01, above its limit of {limit:g}, at the nearest" in wall(TRIALS, budget)
+
+
 @dataclass
 class Model:
     """A bench whose networks are a formula: what is kept costs, what leaves is lost."""
