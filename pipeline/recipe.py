@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -73,7 +73,7 @@ class Search(BaseModel):
     patience: int = Field(default=2, ge=1)
     worthwhile: float = Field(default=0.02, ge=0, lt=1)
     space: dict[str, tuple[bool | int | float | str, ...]] = {}
-    stages: tuple[tuple[str, ...], ...] = ()
+    stages: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
 
 
 class Recipe(BaseModel):
@@ -156,8 +156,9 @@ def recipe_from(data: Mapping[str, Any], *, folder: Path, where: str, stages: Se
         raise RecipeError(f"{where}: {cause}") from error
     except RecursionError as error:
         raise RecipeError(f"{where} nests too deeply; a recipe has sections with plain values") from error
-    _check_stages(recipe, where, usable)
-    _check_order(recipe, where)
+    for order in (recipe.stages, *recipe.fit.stages):
+        _check_order(order, where, usable)
+    _check_sections(recipe, where)
     return recipe.model_copy(update={"folder": folder})
 
 
@@ -178,10 +179,7 @@ def _refuse_value(where: str, value: object) -> str:
     )
 
 
-def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
-    for name in recipe.stages:
-        if name not in usable:
-            raise RecipeError(f"{where}: no stage {name!r:.60}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
+def _check_sections(recipe: Recipe, where: str) -> None:
     # A trained teacher needs no stage of its own, but its settings may stand there.
     meant = {
         *recipe.stages,
@@ -197,8 +195,10 @@ def _check_stages(recipe: Recipe, where: str, usable: Sequence[str]) -> None:
             )
 
 
-def _check_order(recipe: Recipe, where: str) -> None:
-    order = recipe.stages
+def _check_order(order: Sequence[str], where: str, usable: Sequence[str]) -> None:
+    for name in order:
+        if name not in usable:
+            raise RecipeError(f"{where}: no stage {name!r:.60}; known: {', '.join(usable)}{did_you_mean(name, usable)}")
     if "export" in order[:-1]:
         raise RecipeError(f"{where}: export stands before {order[order.index('export') + 1]!r}; export comes last")
     before = [name for name in order if name != "export"]

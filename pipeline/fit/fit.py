@@ -12,7 +12,7 @@ from pipeline.drafted import drafted
 from pipeline.errors import RecipeError
 from pipeline.fit.found import Found, draw
 from pipeline.fit.search import Make, Searching
-from pipeline.fit.space import Settings, applied, space_of
+from pipeline.fit.space import Settings, Space, applied, space_of
 from pipeline.fit.trial import Bench, Maker, Outcome, make_anywhere
 from pipeline.ledger import metered
 from pipeline.pour import pour
@@ -37,9 +37,9 @@ def fit(
 ) -> tuple[Found, list[Report]]:
     """Return what the search found, and the chosen recipe's reports; none where the budget can't be kept. Writes FILES into `out`."""
     _check(recipe)
-    stages = discover()
-    space = space_of(recipe, stages)
     targets = tuple(target for target, _ in plans_of(recipe, task))
+    space = space_of(recipe, discover())
+    _check_space(recipe, task, space)
     named = devices_of(recipe, devices, [target.name for target in targets])
     where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
     counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
@@ -93,6 +93,18 @@ def _check(recipe: Recipe) -> None:
             f"recipe {recipe.name!r} has no [budget], and fit looks for the cheapest network that keeps one; give --max-drop, "
             "--latency-ms or --size-kib"
         )
+
+
+def _check_space(recipe: Recipe, task: LoadedTask, space: Space) -> None:
+    """Refuse, before hours are spent, what can't be planned with one setting turned; what only fails together is a failed trial."""
+    for key, values in space.items():
+        for value in values:
+            turned = applied(recipe, {key: value})
+            try:
+                _check(turned)
+                plans_of(turned, task)
+            except RecipeError as error:
+                raise RecipeError(f"[fit] would try {key} = {value!r:.80}: {error}") from error
 
 
 def _check_latency(recipe: Recipe, targets: Sequence[str], opened: Mapping[str, Device]) -> None:

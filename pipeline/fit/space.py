@@ -93,6 +93,11 @@ def _check(key: str, recipe: Recipe, stages: Mapping[str, Stage]) -> None:
             f"recipe {recipe.name!r}: [fit.space] {key!r:.60}: {section} has no setting {name!r:.40}; known: {', '.join(known)}"
             f"{did_you_mean(name, list(known))}"
         )
+    own = _own(key, recipe, stages)
+    if not isinstance(own, bool | int | float | str | None):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: [fit.space] {key!r:.60} is {own!r:.60} in the recipe, and fit turns single values; leave it out"
+        )
     if not recipe.fit.space[key]:
         raise RecipeError(f"recipe {recipe.name!r}: [fit.space] {key!r:.60} is an empty list; give the values to try")
 

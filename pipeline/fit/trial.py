@@ -14,7 +14,7 @@ from devices import Measurement, Request, open_device
 from pipeline import run as engine
 from pipeline.api import Silent, Watcher, task_of, with_student
 from pipeline.bench import measure
-from pipeline.errors import ExportError, ModelError, RefusedError, TrainingError
+from pipeline.errors import ExportError, ModelError, RecipeError, RefusedError, TrainingError
 from pipeline.fit.space import Settings, applied
 from pipeline.plan import Plan, Row, Step, plan
 from pipeline.pour import pour
@@ -98,7 +98,7 @@ class Maker:
         fitness, error = tuple[Fitness, ...](), ""
         try:
             fitness = tuple([self._on(target, recipe, seconds) for target in self.bench.targets])
-        except (TrainingError, ModelError, ExportError) as failed:
+        except (RecipeError, TrainingError, ModelError, ExportError) as failed:
             error = str(failed)
         return Outcome(number, dict(settings), fitness, round(seconds[False], 1), round(seconds[True], 1), error)
 
