@@ -40,7 +40,7 @@ BUILT_IN = Path(__file__).parent / "recipes"
 class Budget(BaseModel):
     """The promise: each line becomes a verdict of the report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     max_drop: float | None = Field(default=None, ge=0)
     latency_ms: float | None = Field(default=None, gt=0)
@@ -50,7 +50,7 @@ class Budget(BaseModel):
 class LedgerSettings(BaseModel):
     """Where the grid is whose power is used (`country`, ISO 3166, three letters), and what an hour of this machine costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     country: str = Field(pattern=r"^[A-Z]{3}$")
     price_per_hour: float = Field(default=0, ge=0)
@@ -65,7 +65,7 @@ class Search(BaseModel):
     names replaces what would be tried by itself, and a single value holds a setting fast. `stages` are orders of stages to try.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     trials: int = Field(default=24, ge=1, le=1000)
     hours: float | None = Field(default=None, gt=0, le=10_000)
@@ -79,12 +79,12 @@ class Search(BaseModel):
 class Recipe(BaseModel):
     """A recipe as read; `sections` holds each stage's own settings, checked when the steps are planned."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
     task: str
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     targets: tuple[str, ...] = Field(min_length=1)
     stages: tuple[str, ...] = Field(default=DEFAULT_STAGES, min_length=1)
     budget: Budget = Budget()
@@ -254,7 +254,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     try:
         parsed = tomllib.loads(f"value = {text}")
         value = parsed["value"] if len(parsed) == 1 else text
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
         value = text
     *sections, last = key.split(".")
     for section in sections:

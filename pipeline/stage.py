@@ -23,7 +23,7 @@ from pipeline.task import LoadedTask
 class StageConfig(BaseModel):
     """The settings of a stage: frozen, strict, every field with a default or poured in by `plan()`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how fast, not what: two machines that differ in them share results."""
 

@@ -76,9 +76,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        with self.troubles():
-            for folder in FOLDERS:
-                (root / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            with self.troubles():
+                for folder in FOLDERS:
+                    (root / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{root} can't be a store ({error.strerror}: {error.filename}); name another folder in EDGEPRESS_STORE"
+            ) from error
 
     def find(self, key: str) -> tuple[Record, Artifact] | None:
         """Return what was made under this key, every byte checked; None when it must be made."""

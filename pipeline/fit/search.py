@@ -86,7 +86,7 @@ def _study(seed: int, batch: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, constant_liar=True, n_startup_trials=2 * batch
+            seed=seed % 2**32, multivariate=True, constant_liar=True, n_startup_trials=2 * batch
         )
     return optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
 

@@ -1,5 +1,6 @@
 """Plans: every step after those that it builds on, with the settings that its section and its target ask for."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -51,6 +52,24 @@ def refusal(order: list[str], *, task: LoadedTask | None = None, **content: Any)
 def untaught() -> LoadedTask:
     """Return the task without teachers."""
     return LoadedTask(type("Untaught", (Bars,), {"teachers": lambda _self: {}})(), Path())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("distill", "temperature", math.inf),
+        ("distill", "temperature", [4.0, math.nan]),
+        ("distill", "losses", {"hints": math.nan}),
+        ("outputs", "max_gib", math.inf),
+        ("train", "weight_decay", math.inf),
+    ],
+)
+def test_a_setting_without_end_is_one_line(section: str, key: str, value: Any) -> None:
+    content: dict[str, Any] = {section: {key: value}}
+
+    told = refusal(["teach", "distill", "export"], **content)
+
+    assert f"key '{key}" in told
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -51,6 +51,21 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert recipe.budget.max_drop is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("budget.size_kib=inf", "key 'budget.size_kib': input should be a finite number; found inf"),
+        ("budget.max_drop=nan", "key 'budget.max_drop': input should be a finite number; found nan"),
+        ("fit.hours=nan", "key 'fit.hours': input should be a finite number; found nan"),
+        ("fit.space={'distill.learning_rate'=[inf]}", "key 'fit.space.distill.learning_rate.0"),
+        ("seed=99999999999999999999999", "key 'seed': input should be less than or equal to 9223372036854775807"),
+        (f"seed={'9' * 5000}", "key 'seed': input should be a valid integer"),
+    ],
+)
+def test_a_number_without_end_is_one_line(tmp_path: Path, setting: str, said: str) -> None:
+    assert said in refusal(tmp_path, RIGHT, set_=(setting,))
+
+
 def test_sections_and_budget_are_read(tmp_path: Path) -> None:
     recipe = read(tmp_path, RIGHT + SECTIONS)
 

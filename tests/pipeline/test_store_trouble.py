@@ -155,6 +155,15 @@ for attempt in (lambda: store.locked("k").__enter__(), lambda: store.draft().__e
     assert said[1:] == [refused] * 5
 
 
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_store_that_is_a_file_or_lies_below_one_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match=r"can't be a store .*; name another folder in EDGEPRESS_STORE") as caught:
+        Store(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
 POORER = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
