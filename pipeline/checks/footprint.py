@@ -4,13 +4,15 @@ Both are counted for a batch of one from the shapes in a graph (of an ONNX file:
 None where a shape that matters isn't known.
 
 MACs are those of convolutions, fully connected layers, matrix products and recurrent layers, n multiply-accumulates for a
-dot product of length n; nothing else is counted. The peak is by liveness over the file's order: a tensor lives from the
+dot product of length n; nothing else is counted. An operator that may multiply, and of which no rule here tells how often,
+leaves the sum unknown: a 0 would pass any budget. The peak is by liveness over the file's order: a tensor lives from the
 operator that makes it to the last that reads it, an operator's inputs and outputs live at once. Runtimes that share
 buffers between an operator's input and output need less, those with scratch buffers or alignment more; constants are apart.
 What a streaming network keeps from call to call (TFLite's variables) lives all the time.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -29,13 +31,27 @@ _PER_OUTPUT = {
     "DEPTHWISE_CONV_2D": (1, slice(1, 3)),
     "CONV_3D": (1, slice(0, 4)),
 } | dict.fromkeys(("Conv", "FusedConv", "ConvInteger", "CONV_2D"), (1, slice(1, None)))
-_PER_INPUT = {"ConvTranspose": (0, 1, slice(1, None)), "TRANSPOSE_CONV": (2, 1, slice(0, 3))}
-_ROWS = {"MatMul": 0, "FusedMatMul": 0, "MatMulInteger": 0, "QLinearMatMul": 0}
+_PER_INPUT = {
+    "ConvTranspose": (0, 1, slice(1, None)),
+    "TRANSPOSE_CONV": (2, 1, slice(0, 3)),
+    "CONV_3D_TRANSPOSE": (2, 1, slice(0, 4)),
+}
+_ROWS = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul"})
 _DENSE = {"Gemm": 1, "FusedGemm": 1, "QGemm": 3, "FULLY_CONNECTED": 1}
-_RECURRENT = {"LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2)}
-_UNCOUNTED = frozenset({"Einsum", "Attention", "MultiHeadAttention", "GroupQueryAttention", "DeformConv", "QAttention"})
-"""They multiply, by rules that shapes alone don't tell."""
-_TFLITE_RECURRENT = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "RNN"})
+_RECURRENT = dict.fromkeys(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), (1, 2))
+_TFLITE_RECURRENT = frozenset(
+    {"LSTM", "RNN", "SVDF"} | {f"{way}DIRECTIONAL_SEQUENCE_{cell}" for way in ("UNI", "BI") for cell in ("LSTM", "RNN")}
+)
+_DOMAINS = frozenset({"", "ai.onnx.ml", "com.microsoft"})
+"""Whose operators are known here; any other may do whatever it likes."""
+_MULTIPLIES = re.compile("Attention|Conv|Gemm|LSTM|MatMul|MoE|CONVOLUTION|CUSTOM|DOT_GENERAL|BUILTIN_")
+"""Names of operators that multiply by rules that shapes alone don't tell, or that this version doesn't know."""
+_UNCOUNTED = frozenset(
+    {"Einsum", "CDist", "GatedDeltaNet", "GatedRelativePositionBias", "HyperConnectionPostMix", "HyperConnectionPreMix"}
+    | {"LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor", "EPContext", "Snpe"}
+    | {"DELEGATE", "EMBEDDING_LOOKUP_SPARSE"}
+)
+"""The same, of those whose names don't say so."""
 
 
 def macs(graph: Graph) -> int | None:
@@ -142,17 +158,21 @@ def _macs(graph: Graph, node: Node) -> int | None:
 
 
 def _counted(graph: Graph, node: Node) -> int | None:
-    if node.op in _UNCOUNTED or (node.domain, node.op) in graph.about.functions:
+    if node.domain not in _DOMAINS or (node.domain, node.op) in graph.about.functions:
         return None
     rules: tuple[tuple[Container[str], Callable[[Graph, Node], int | None]], ...] = (
         (_PER_OUTPUT, _kernel),
         (_PER_INPUT, _transposed_kernel),
         (_DENSE, _dense),
         (_ROWS, _rows),
+        (("MatMulNBits",), _packed_rows),
         (("BATCH_MATMUL",), _batch_matmul),
         (_RECURRENT.keys() | _TFLITE_RECURRENT, _recurrent),
     )
-    return next((count(graph, node) for ops, count in rules if node.op in ops), 0)
+    count = next((count for ops, count in rules if node.op in ops), None)
+    if count is None:
+        return None if node.op in _UNCOUNTED or _MULTIPLIES.search(node.op) else 0
+    return count(graph, node)
 
 
 def _kernel(graph: Graph, node: Node) -> int | None:
@@ -168,8 +188,13 @@ def _transposed_kernel(graph: Graph, node: Node) -> int | None:
 
 
 def _rows(graph: Graph, node: Node) -> int | None:
-    values = _shape(graph, node.inputs[_ROWS[node.op]])
+    values = _shape(graph, node.inputs[0])
     return _product(_count(graph, node.outputs[0]), None if not values else values[-1:])
+
+
+def _packed_rows(graph: Graph, node: Node) -> int | None:
+    """Weights of few bits lie packed in blocks; the operator itself says how many columns they have."""
+    return _product(_count(graph, node.inputs[0]), [int(dict(node.attributes)["N"][0])])
 
 
 def _dense(graph: Graph, node: Node) -> int | None:
@@ -193,10 +218,10 @@ def _recurrent(graph: Graph, node: Node) -> int | None:
     names = [node.inputs[index] for index in _RECURRENT.get(node.op, ())] or [
         name
         for name in node.inputs[1:]
-        if name and graph.tensors[name].constant and len(_shape(graph, name) or ()) == 2
-    ]
+        if name and (graph.tensors[name].constant or name in graph.producers) and len(_shape(graph, name) or ()) == 2
+    ]  # all but its state, which is a variable; weights in float16 are made from constants
     counts = [_count(graph, name) for name in names]
-    if steps is None or any(count is None for count in counts):
+    if steps is None or not counts or any(count is None for count in counts):
         return None
     return sum(count for count in counts if count is not None) * math.prod(steps[:-1])
 
