@@ -72,18 +72,17 @@ def forecast(model: Path, target: Target) -> Forecast:
         model=model.name.encode("utf-8", "backslashreplace").decode(),
         target=target.name,
         macs=macs(examined.sized),
-        lines=tuple(_lines(model, examined, target)),
+        lines=tuple(_lines(examined, target)),
         operators=tuple(worst_first(found)),
         measured_with=measured_with(target),
     )
 
 
-def _lines(model: Path, examined: Examined, target: Target) -> Iterator[Line]:
-    beside, peak = _beside(examined), peak_activation_bytes(examined.sized)
-    stored = None if beside is None else model.stat().st_size + beside
+def _lines(examined: Examined, target: Target) -> Iterator[Line]:
+    stored, peak = examined.graph.stored_bytes, peak_activation_bytes(examined.sized)
     memory, accelerator = target.memory, target.accelerator
     if target.kind != "microcontroller":
-        both = None if stored is None or peak is None else stored + peak
+        both = None if peak is None else stored + peak
         yield Line("weights and activations", "estimated", both, "RAM, beside the system", _bytes(memory.ram_kib))
         return
     yield Line("file", "exact", stored, "flash, beside the program", _bytes(memory.flash_kib))
@@ -91,14 +90,6 @@ def _lines(model: Path, examined: Examined, target: Target) -> Iterator[Line]:
     yield Line("activations", "estimated", peak, "largest block of RAM", _bytes(block))
     if accelerator and accelerator.sram_kib:
         yield Line("activations", "estimated", peak, f"SRAM of the {accelerator.name}", _bytes(accelerator.sram_kib))
-
-
-def _beside(examined: Examined) -> int | None:
-    """Return the bytes of weights in other files, as far as the file says that it reads them; None where it doesn't say."""
-    ends: dict[str, int] = {}
-    for each in examined.graph.about.external:
-        ends[each.location] = max(each.end, ends.get(each.location, 0))
-    return sum(ends.values()) if all(ends.values()) else None
 
 
 def _bytes(kib: Fact[int] | None) -> int | None:

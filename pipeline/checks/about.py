@@ -18,8 +18,8 @@ WITHOUT_AUTHOR = frozenset({"min_runtime_version"})
 """TFLite metadata that every converter writes and that names nobody."""
 
 
-def about_onnx(model: Any, tensors: list[Any]) -> About:
-    """Return what an ONNX model says of itself; `tensors` are all its initialisers, those of nested graphs too."""
+def about_onnx(model: Any, tensors: list[tuple[Any, int]]) -> About:
+    """Return what an ONNX model says of itself; `tensors` are all its constants, those of nested graphs too, each with its bytes."""
     texts, taken = _bounded(_onnx_texts(model))
     return About(
         opsets=tuple((opset.domain, opset.version) for opset in model.opset_import[:64]),
@@ -27,7 +27,7 @@ def about_onnx(model: Any, tensors: list[Any]) -> About:
         producer=f"{model.producer_name} {model.producer_version}".strip()[:200],
         texts=texts,
         metadata_bytes=taken,
-        external=tuple(_external(tensor) for tensor in tensors if tensor.data_location == EXTERNAL),
+        external=tuple(_external(tensor, size) for tensor, size in tensors if tensor.data_location == EXTERNAL),
         functions=tuple((function.domain, function.name) for function in model.functions),
         training=len(model.training_info) > 0,
     )
@@ -78,11 +78,10 @@ def _bounded(texts: Iterator[tuple[str, str]]) -> tuple[tuple[tuple[str, str], .
     return tuple(kept), taken
 
 
-def _external(tensor: Any) -> External:
+def _external(tensor: Any, size_bytes: int) -> External:
     found = {entry.key: entry.value for entry in tensor.external_data}
-    return External(
-        tensor.name, found.get("location", ""), _number(found.get("offset", "0")) + _number(found.get("length", "0"))
-    )
+    length = _number(found.get("length", "0")) or size_bytes  # it may be left out
+    return External(tensor.name, found.get("location", ""), _number(found.get("offset", "0")) + length)
 
 
 def _number(text: str) -> int:

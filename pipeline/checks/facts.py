@@ -16,7 +16,7 @@ from pipeline.checks.subject import Subject
 def facts_of(subject: Subject) -> dict[str, Any]:
     """Return what a file holds; null where the file doesn't tell.
 
-    `operators` and `float_operators` count what runs: of an ONNX file, what ONNX Runtime makes of it. `macs` and
+    `size_bytes` has the weights in other files too. `operators` and `float_operators` count what runs: of an ONNX file, what ONNX Runtime makes of it. `macs` and
     `peak_activation_bytes` are for a batch of one; `quantization_sha256` changes with any scale or zero point.
     """
     examined, graph = subject.examined, subject.graph
@@ -27,7 +27,7 @@ def facts_of(subject: Subject) -> dict[str, Any]:
         "target": subject.target.name if subject.target else None,
         "meant": {"form": subject.meant.form, "because": subject.meant.because},
         "loads": None if loaded is None else {"ok": loaded.ok, "runtime": loaded.runtime, "version": loaded.version},
-        "size_bytes": graph.size_bytes,
+        "size_bytes": graph.stored_bytes,
         "operators": dict(sorted(Counter(node.op for node in runs.nodes).items())),
         "float_operators": len(float_operators(runs)),
         "macs": macs(examined.sized),

@@ -19,7 +19,17 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from pipeline.checks.graph import Graph, Node, Tensor
 
 BITS = (
-    {"bool": 8, "int4": 4, "uint4": 4, "int2": 2, "bfloat16": 16, "complex64": 64, "complex128": 128}
+    {
+        "bool": 8,
+        "int4": 4,
+        "uint4": 4,
+        "int2": 2,
+        "uint2": 2,
+        "float4e2m1": 4,
+        "bfloat16": 16,
+        "complex64": 64,
+        "complex128": 128,
+    }
     | {f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
     | {"resource": 0}
 )

@@ -96,7 +96,7 @@ class Node:
 
 @dataclass(frozen=True)
 class External:
-    """Weights in another file: of which tensor, where, and how far into it they reach (`end` 0 where nobody says)."""
+    """Weights in another file: of which tensor, where, and how far into it they reach."""
 
     tensor: str
     location: str
@@ -126,7 +126,7 @@ class About:
 class Graph:
     """A model file: nodes in the order of the file, those of nested graphs after the node that holds them (ONNX) or last.
 
-    `kept` are the tensors that a nested graph gives to its caller.
+    `size_bytes` is the file's own size; `kept` are the tensors that a nested graph gives to its caller.
     """
 
     path: Path
@@ -138,6 +138,14 @@ class Graph:
     outputs: tuple[str, ...]
     kept: frozenset[str] = frozenset()
     about: About = About()
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the model takes where it is stored: the file, and of other files as much as it says that it reads."""
+        ends: dict[str, int] = {}
+        for each in self.about.external:
+            ends[each.location] = max(each.end, ends.get(each.location, 0))
+        return self.size_bytes + sum(ends.values())
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:

@@ -17,6 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from pipeline.checks.about import about_onnx
 from pipeline.checks.content import SMALL, content_of, small_integers
+from pipeline.checks.footprint import BITS
 from pipeline.checks.graph import UNKNOWN, Graph, Node, Quantization, Tensor
 from pipeline.errors import ModelError
 
@@ -76,7 +77,7 @@ def _graph(model: ModelProto, size_bytes: int, path: Path) -> Graph:
     for name in (name for name in (*inputs, *outputs) if name not in tensors):
         raise ValueError(f"an input or output that nothing makes: {name[:60]!r}")
     kept = frozenset(value.name for graph in graphs[1:] for value in graph.output)
-    about = about_onnx(model, list(constants.values()))
+    about = about_onnx(model, [(constant, tensors[name].size_bytes) for name, constant in constants.items()])
     graph = Graph(path, "onnx", size_bytes, nodes, tensors, inputs, outputs, kept, about)
     if not all(isinstance(text, str) for text in _texts(graph)):  # protobuf gives what isn't UTF-8 as bytes
         raise ValueError("a name that is no text")
@@ -263,7 +264,8 @@ def _constant_bytes(constant: TensorProto) -> int:
     if constant.data_type == TensorProto.STRING:
         return sum(len(text) for text in constant.string_data)
     itemsize = int(helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize)
-    return max(int(math.prod(constant.dims)), 0) * itemsize
+    bits = BITS.get(_dtype(constant.data_type), 8 * itemsize)  # numpy unpacks those of less than a byte
+    return math.ceil(max(math.prod(constant.dims), 0) * bits / 8)
 
 
 def _dtype(code: int) -> str:

@@ -106,10 +106,11 @@ def test_operators_that_leave_the_accelerator_are_told_with_their_share_of_the_p
     assert sum(shares) == pytest.approx(100, abs=0.2)
 
 
-def test_weights_in_another_file_count_and_weights_without_a_length_leave_the_size_open(tmp_path: Path) -> None:
+def test_weights_in_another_file_count_whether_or_not_their_length_is_told(tmp_path: Path) -> None:
     path = write_wide_onnx(tmp_path / "beside.onnx")
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, location="beside.bin", size_threshold=0)
+    beside = (tmp_path / "beside.bin").stat().st_size + 8 * 1024
     size_with_length, with_length = path.stat().st_size, forecast(path, load_target("pixel-8")).lines[0]
     stripped = onnx.load(path, load_external_data=False)
     data = stripped.graph.initializer[0].external_data
@@ -118,8 +119,8 @@ def test_weights_in_another_file_count_and_weights_without_a_length_leave_the_si
     data.extend(kept)
     path.write_bytes(stripped.SerializeToString())
 
-    assert with_length.needs == size_with_length + (tmp_path / "beside.bin").stat().st_size + 8 * 1024
-    assert forecast(path, load_target("pixel-8")).lines[0].needs is None
+    assert with_length.needs == size_with_length + beside
+    assert forecast(path, load_target("pixel-8")).lines[0].needs == path.stat().st_size + beside
 
 
 def test_a_forecast_is_json_that_says_its_verdict(small: Path) -> None:

@@ -46,7 +46,7 @@ def peak_bytes(subject: Subject) -> int | None:
 
 def _sizes(subject: Subject, target: Target) -> Iterator[Finding]:
     flash, ram = target.memory.flash_kib, target.memory.ram_block_kib or target.memory.ram_kib
-    size = subject.graph.size_bytes
+    size = subject.graph.stored_bytes
     if flash is not None and size > flash.value * KIB:
         yield Finding("flash-size", "error", f"{size} bytes; {target.title} has {flash.value} KiB of flash", "")
     peak = peak_bytes(subject)

@@ -124,4 +124,4 @@ def _unused_operators(graph: Graph) -> Iterator[Finding]:
 
 
 def _weight(wasted: int, graph: Graph) -> Severity:
-    return "warning" if wasted >= WORTH_A_WARNING * graph.size_bytes else "note"
+    return "warning" if wasted >= WORTH_A_WARNING * graph.stored_bytes else "note"

@@ -76,6 +76,7 @@ LOADS = (
     Broken("open batch, planned memory", "dynamic-shape", "error", tflite_with(open_batch), target=profiles.microcontroller),
     Broken("open height", "dynamic-shape", "error", tflite_with(open_height), target=profiles.ethos),
     Broken("too large for flash", "flash-size", "error", tflite_with(unused_tensor), ("unused-tensor",), lambda folder: profiles.microcontroller(folder, flash_kib=2)),
+    Broken("too large for flash with the weights beside it", "flash-size", "error", external("weights.bin", make=4096, length=4096), ("wrong-format", "does-not-load", "external-data"), lambda folder: profiles.microcontroller(folder, flash_kib=2)),
     Broken("too large for memory", "ram-peak", "error", float_onnx_with(nothing), target=lambda folder: profiles.phone(folder, ram_kib=1)),
 )  # fmt: skip
 

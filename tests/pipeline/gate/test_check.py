@@ -16,6 +16,7 @@ from pipeline.gate.baseline import read_baseline
 from pipeline.gate.check import Clock, check
 from pipeline.gate.settings import Job, Order
 from pipeline.gate.verdict import Report
+from tests.pipeline.checks.corpus import external
 from tests.small_files import samples, write_float_onnx, write_tflite
 from tests.small_gate import measurement
 
@@ -70,6 +71,16 @@ def test_a_sound_file_passes_and_is_named_as_given(model: Path, monkeypatch: pyt
     assert (found.model, found.format, found.target) == (f"{model.parent.name}/model.tflite", "tflite", None)
     assert found.sha256 == sha256(model.read_bytes()).hexdigest()
     assert [(line.budget, line.outcome) for line in found.budget] == [("size_kib", "kept")]
+
+
+def test_weights_in_another_file_count_in_the_budget_and_in_the_baseline(tmp_path: Path) -> None:
+    model, baseline = external("weights.bin", make=288)(tmp_path), tmp_path / "baseline.json"
+    order = Order((job(model, budget={"size_kib": 0.5}),), baseline, update_baseline=True)
+
+    [found] = judged(order).checks
+    assert model.stat().st_size < 0.5 * 1024
+    assert [(line.budget, line.outcome) for line in found.budget] == [("size_kib", "missed")]
+    assert read_baseline(baseline).models["model.onnx"].size_bytes == model.stat().st_size + 288
 
 
 def test_the_file_s_own_figures_judge_a_budget(model: Path) -> None:
