@@ -81,7 +81,10 @@ def _bounded(texts: Iterator[tuple[str, str]]) -> tuple[tuple[tuple[str, str], .
 def _external(tensor: Any, size_bytes: int) -> External:
     found = {entry.key: entry.value for entry in tensor.external_data}
     length = _number(found.get("length", "0")) or size_bytes  # it may be left out
-    return External(tensor.name, found.get("location", ""), _number(found.get("offset", "0")) + length)
+    end = _number(found.get("offset", "0")) + length
+    if end > MAX_EXTERNAL_END:
+        raise ValueError(f"weights of {tensor.name[:60]!r} end at byte {end:.3g}, beyond any file")
+    return External(tensor.name, found.get("location", ""), end)
 
 
 def _number(text: str) -> int:

@@ -33,6 +33,8 @@ BITS = (
     | {f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
     | {"resource": 0}
 )
+MOST = 2**62
+"""Elements or products of one operator that a runtime can hold or do; what says more says nothing."""
 CALLS = frozenset({"If", "Loop", "Scan", "IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
 
 # Operators by how their MACs follow from shapes: which input holds the weights, and which of its sizes multiply.
@@ -140,7 +142,7 @@ def _flowing(graph: Graph) -> list[str]:
 
 def _bytes(tensor: Tensor) -> int | None:
     elements = _elements(tensor)
-    if elements is None or tensor.dtype not in BITS:
+    if elements is None or elements > MOST or tensor.dtype not in BITS:
         return None
     return math.ceil(elements * BITS[tensor.dtype] / 8)
 
@@ -155,16 +157,17 @@ def _sizes(tensor: Tensor) -> tuple[int, ...] | None:
     if tensor.shape is None:
         return None
     first = tuple(1 if size is None else size for size in tensor.shape[:1])
-    if any(size is None for size in tensor.shape[1:]):
-        return None
-    return first + tuple(size for size in tensor.shape[1:] if size is not None)
+    sizes = tuple(size for size in first + tensor.shape[1:] if size is not None and size >= 0)
+    return sizes if len(sizes) == len(tensor.shape) else None
 
 
 def _macs(graph: Graph, node: Node) -> int | None:
     try:
-        return _counted(graph, node)
-    except (IndexError, KeyError):  # an operator with fewer inputs than its kind has, or shapes of a lower rank
+        count = _counted(graph, node)
+    except (IndexError, KeyError, OverflowError, ValueError):
+        # An operator with fewer inputs than its kind has, shapes of a lower rank, a size that is no number.
         return None
+    return None if count is None or not 0 <= count <= MOST else count
 
 
 def _counted(graph: Graph, node: Node) -> int | None:

@@ -131,6 +131,15 @@ def test_what_a_file_does_not_tell_is_not_guessed(tmp_path: Path) -> None:
     assert macs(built(tmp_path, [einsum], takes=[2, 3], weights={"w": (3, 4)})) is None
 
 
+@pytest.mark.parametrize("sizes", [(-4, 8), (2**62, 2**62)])
+def test_sizes_that_nothing_can_have_tell_nothing(sizes: tuple[int, ...]) -> None:
+    x, y = (Tensor(name, "float32", sizes, None, constant=False, size_bytes=0) for name in "xy")
+    w = Tensor("w", "float32", (8, 8), None, constant=True, size_bytes=256)
+    graph = Graph(Path("m"), "onnx", 1, (Node("MatMul", ("x", "w"), ("y",)),), {"x": x, "w": w, "y": y}, ("x",), ("y",))
+
+    assert (macs(graph), peak_activation_bytes(graph)) == (None, None)
+
+
 def test_the_peak_is_where_most_lives_at_once(tmp_path: Path) -> None:
     # x 4 values, wide 4*6, then narrow; x is added at the end, so it lives through all of it.
     nodes = [
