@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,10 @@ from pipeline.errors import RecipeError, StoreError, root_cause
 from pipeline.gate.verdict import Agreement, Check
 
 SCHEMA = 1
+Count = Annotated[int, Field(ge=0, le=10**30)]
+"""More is no file's; a float holds it, so that it can be compared."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""What isn't finite would be worse than nothing, and so pass whatever comes."""
 MAX_BASELINE_BYTES = 16 * 2**20
 TOLERANCE_PERCENT: Mapping[str, float] = {
     "size_bytes": 1.0,  # a converter's version and other metadata
@@ -35,6 +39,32 @@ TOLERANCE_PERCENT: Mapping[str, float] = {
 }
 
 
+class Agreed(BaseModel):
+    """How far a model agreed with its reference; nothing where it had none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    samples_sha256: str | None = None
+    samples: Count | None = None
+    max_lsb: float | None = None
+    argmax_agreement: Finite | None = None
+    accuracy: Finite | None = None
+
+
+class Measured(BaseModel):
+    """One figure of a device, and what it was taken with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    value: Finite
+    low: Finite
+    high: Finite
+    unit: str
+    label: str
+    runtime: str
+    machine: str
+
+
 class Entry(BaseModel):
     """One model as it was."""
 
@@ -42,16 +72,16 @@ class Entry(BaseModel):
 
     format: str
     fused_by: str = ""
-    size_bytes: int = Field(ge=0)
-    macs: int | None = None
-    peak_activation_bytes: int | None = None
-    float_operators: int | None = None
-    operators: dict[str, int] = {}
+    size_bytes: Count
+    macs: Count | None = None
+    peak_activation_bytes: Count | None = None
+    float_operators: Count | None = None
+    operators: dict[str, Count] = {}
     inputs: list[str] = []
     outputs: list[str] = []
     quantization_sha256: str | None = None
-    agreement: dict[str, float | int | str | None] = {}
-    measurements: dict[str, dict[str, float | str]] = {}
+    agreement: Agreed = Agreed()
+    measurements: dict[str, Measured] = {}
 
 
 class Baseline(BaseModel):
@@ -61,7 +91,7 @@ class Baseline(BaseModel):
 
     schema_: int = Field(alias="schema")
     models: dict[str, Entry] = {}
-    tolerance_percent: dict[str, float] = {}
+    tolerance_percent: dict[str, Annotated[Finite, Field(ge=0)]] = {}
 
     def tolerance(self, key: str) -> float:
         """Return how many percent a figure may be worse by."""
@@ -110,7 +140,7 @@ def entry_of(check: Check) -> Entry:
         inputs=[_edge(edge) for edge in facts["inputs"]],
         outputs=[_edge(edge) for edge in facts["outputs"]],
         quantization_sha256=facts.get("quantization_sha256"),
-        agreement=_agreement(check.agreement) if check.agreement else {},
+        agreement=_agreement(check.agreement) if check.agreement else Agreed(),
         measurements={name_of(each, check.target): _measured(each) for each in check.measurements if each.valid},
     )
 
@@ -174,24 +204,24 @@ def _edge(edge: Mapping[str, Any]) -> str:
     return f"{edge['name']}: {edge['dtype']} {shape}"
 
 
-def _agreement(agreement: Agreement) -> dict[str, float | int | str | None]:
+def _agreement(agreement: Agreement) -> Agreed:
     shares = [output.argmax_agreement for output in agreement.outputs if output.argmax_agreement is not None]
-    return {
-        "samples_sha256": agreement.samples_sha256,
-        "samples": agreement.samples,
-        "max_lsb": max(output.max_lsb for output in agreement.outputs),
-        "argmax_agreement": min(shares) if shares else None,
-        "accuracy": agreement.accuracy.value if agreement.accuracy else None,
-    }
+    return Agreed(
+        samples_sha256=agreement.samples_sha256,
+        samples=agreement.samples,
+        max_lsb=max(output.max_lsb for output in agreement.outputs),
+        argmax_agreement=min(shares) if shares else None,
+        accuracy=agreement.accuracy.value if agreement.accuracy else None,
+    )
 
 
-def _measured(measurement: Measurement) -> dict[str, float | str]:
-    return {
-        "value": measurement.value,
-        "low": measurement.low,
-        "high": measurement.high,
-        "unit": measurement.unit,
-        "label": measurement.label,
-        "runtime": f"{measurement.runtime} {measurement.runtime_version}",
-        "machine": measurement.machine,
-    }
+def _measured(measurement: Measurement) -> Measured:
+    return Measured(
+        value=measurement.value,
+        low=measurement.low,
+        high=measurement.high,
+        unit=measurement.unit,
+        label=measurement.label,
+        runtime=f"{measurement.runtime} {measurement.runtime_version}",
+        machine=measurement.machine,
+    )

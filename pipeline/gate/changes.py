@@ -6,10 +6,8 @@ machine or set of samples are not comparable: told, and no regression.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
 from pipeline.checks.finding import Finding, Severity
-from pipeline.gate.baseline import Baseline, Entry
+from pipeline.gate.baseline import Agreed, Baseline, Entry, Measured
 from pipeline.gate.budget import number
 from pipeline.gate.codes import found
 from pipeline.gate.verdict import Change, Direction
@@ -107,16 +105,16 @@ def _quantisation(old: Entry, new: Entry) -> Iterator[Difference]:
 
 
 def _agreement(old: Entry, new: Entry, baseline: Baseline) -> Iterator[Difference]:
-    if not old.agreement or not new.agreement:
+    if old.agreement == Agreed() or new.agreement == Agreed():
         return
-    if old.agreement.get("samples_sha256") != new.agreement.get("samples_sha256"):
+    if old.agreement.samples_sha256 != new.agreement.samples_sha256:
         change = Change("accuracy", None, None, "not comparable", "judged on other samples than the baseline")
         yield _difference(change, "baseline-incomparable", "note", "accuracy", worse=True)
         return
     tolerance = baseline.tolerance("accuracy")
     for key in ("accuracy", "argmax_agreement"):
-        before, after = old.agreement.get(key), new.agreement.get(key)
-        if isinstance(before, float) and isinstance(after, float) and before != after:
+        before, after = getattr(old.agreement, key), getattr(new.agreement, key)
+        if before is not None and after is not None and before != after:
             worse = before - after > tolerance / 100
             direction: Direction = "worse" if worse else "better" if after > before else "changed"
             change = Change(key, before, after, direction, f"{before:.4f} -> {after:.4f}")
@@ -129,28 +127,30 @@ def _measurements(old: Entry, new: Entry, baseline: Baseline) -> Iterator[Differ
         if before is None:
             continue
         apart = [
-            f"{key} {before.get(key)} -> {after.get(key)}" for key in CIRCUMSTANCES if before.get(key) != after.get(key)
+            f"{key} {getattr(before, key)} -> {getattr(after, key)}"
+            for key in CIRCUMSTANCES
+            if getattr(before, key) != getattr(after, key)
         ]
         if apart:
-            change = Change(name, before.get("value"), after.get("value"), "not comparable", "; ".join(apart))
+            change = Change(name, before.value, after.value, "not comparable", "; ".join(apart))
             yield _difference(change, "baseline-incomparable", "note", name, worse=True)
-        elif before.get("value") != after.get("value"):
+        elif before.value != after.value:
             yield _figure(name, before, after, baseline)
 
 
-def _figure(name: str, before: Mapping[str, Any], after: Mapping[str, Any], baseline: Baseline) -> Difference:
+def _figure(name: str, before: Measured, after: Measured, baseline: Baseline) -> Difference:
     quantity = name.rsplit(", ", 2)[1]
     tolerance = baseline.tolerance("latency" if quantity in BY_CLOCK else "counts")
     if quantity in BY_CLOCK:
-        code, worse = "baseline-latency", after["low"] > before["high"] * (1 + tolerance / 100)
-        better = after["high"] < before["low"]
+        code, worse = "baseline-latency", after.low > before.high * (1 + tolerance / 100)
+        better = after.high < before.low
     else:
         code = COUNTED.get(quantity, "")
-        worse = bool(code) and after["value"] > before["value"] * (1 + tolerance / 100)
-        better = bool(code) and after["value"] < before["value"]
+        worse = bool(code) and after.value > before.value * (1 + tolerance / 100)
+        better = bool(code) and after.value < before.value
     direction: Direction = "worse" if worse else "better" if better else "changed"
-    unit = "" if after["unit"] == quantity else f" {after['unit']}"
-    change = Change(name, before["value"], after["value"], direction, _told(before["value"], after["value"], unit))
+    unit = "" if after.unit == quantity else f" {after.unit}"
+    change = Change(name, before.value, after.value, direction, _told(before.value, after.value, unit))
     return _difference(change, code or "baseline-count", "error", name, worse=worse, allowed=f"{tolerance:g} %")
 
 

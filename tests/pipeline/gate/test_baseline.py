@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RecipeError, StoreError
-from pipeline.gate.baseline import TOLERANCE_PERCENT, Baseline, Entry, entry_of, read_baseline, write_baseline
+from pipeline.gate.baseline import TOLERANCE_PERCENT, Agreed, Baseline, Entry, entry_of, read_baseline, write_baseline
 from pipeline.gate.changes import compare
 from pipeline.gate.verdict import Check
 from tests.small_gate import check, measurement
@@ -33,7 +33,7 @@ COUNTS: dict[str, Any] = {"unit": "instructions", "label": "emulated", "device":
 def small(*, agreement: dict[str, Any] | None = None, form: str = "tflite", **changes: Any) -> Entry:
     measurements = changes.pop("measurements", ())
     entry = entry_of(check(facts=FACTS | changes, format=form, measurements=measurements))
-    return entry if agreement is None else entry.model_copy(update={"agreement": agreement})
+    return entry if agreement is None else entry.model_copy(update={"agreement": Agreed(**agreement)})
 
 
 def found(old: Entry, new: Entry, baseline: Baseline = BASELINE) -> list[tuple[str, str | None, str | None]]:
@@ -46,6 +46,10 @@ def found(old: Entry, new: Entry, baseline: Baseline = BASELINE) -> list[tuple[s
         )
         for each in compare(old, new, baseline)
     ]
+
+
+def with_entry(more: str) -> str:
+    return f'{{"schema": 1, "models": {{"m": {{"format": "onnx", "size_bytes": 1, {more}}}}}}}'
 
 
 def test_nothing_changed_is_no_difference() -> None:
@@ -231,9 +235,18 @@ def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path: Pa
         ('{"schema": 1, "models": {"m": {"format": "onnx"}}}', "models.m.size_bytes"),
         ('{"schema": 1, "models": {"m": {"format": "onnx", "size_bytes": -1}}}', "models.m.size_bytes"),
         ('{"schema": 1, "tolerance_percent": {"size": 1}}', "no tolerance 'size'; known: size_bytes"),
+        ('{"schema": 1, "tolerance_percent": {"macs": NaN}}', "tolerance_percent.macs"),
+        ('{"schema": 1, "tolerance_percent": {"macs": Infinity}}', "tolerance_percent.macs"),
+        ('{"schema": 1, "tolerance_percent": {"macs": -1}}', "tolerance_percent.macs"),
+        (f'{{"schema": 1, "models": {{"m": {{"format": "onnx", "size_bytes": 1{"0" * 400}}}}}}}', "models.m.size_bytes"),
+        (with_entry(f'"macs": 1{"0" * 400}'), "models.m.macs"),
+        (with_entry('"macs": -5'), "models.m.macs"),
+        (with_entry('"agreement": {"samples_sha256": "a", "accuracy": NaN}'), "models.m.agreement.accuracy"),
+        (with_entry('"measurements": {"n": {"low": 1, "high": 1, "unit": "us", "label": "measured", "runtime": "r", "machine": "m"}}'), "models.m.measurements.n.value"),
+        (with_entry('"measurements": {"n": {"value": "x", "low": 1, "high": 1, "unit": "us", "label": "measured", "runtime": "r", "machine": "m"}}'), "models.m.measurements.n.value"),
         ("[" * 100_000, "baseline"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_baseline_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "baseline.json"
     path.write_text(text, encoding="utf-8")
