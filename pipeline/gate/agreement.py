@@ -34,6 +34,9 @@ from pipeline.gate.samples import Samples
 from pipeline.gate.verdict import Accuracy, Agreement, OutputAgreement
 
 Array = NDArray[Any]
+NUMBERS = frozenset(
+    {"bool", "float16", "float32", "float64"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
+)
 NOT_FINITE_LSB = 1e9
 """How `checks.parity` tells a difference where one of two outputs is no number."""
 
@@ -127,7 +130,17 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def _read(path: Path) -> Graph:
-    return replace(examine(path).graph, path=path)  # messages name the file as the user did
+    examined = examine(path)
+    graph = replace(examined.graph, path=path)  # messages name the file as the user did
+    for what, names in (("input", graph.inputs), ("output", graph.outputs)):
+        for name in names:
+            dtype = examined.sized.tensors[name].dtype
+            if dtype not in NUMBERS:
+                raise ModelError(
+                    f"{path} can't be compared on samples: its {what} {name!r:.60} is {dtype}; "
+                    f"known: {', '.join(sorted(NUMBERS))}; compare a part of it that takes and gives those"
+                )
+    return graph
 
 
 def _answers(graph: Graph, samples: Samples) -> list[Array]:
@@ -164,7 +177,7 @@ def _fitted(graph: Graph, name: str, array: Array) -> Array:
     wanted = None if tensor.shape is None else tensor.shape[1:]
     array = _arranged(array, wanted, f"input {name!r} of {graph.path}")
     scales = tensor.quantization
-    if scales is None or array.dtype.name == tensor.dtype:
+    if scales is None or array.dtype.name == tensor.dtype or np.dtype(tensor.dtype).kind not in "iu":
         return array.astype(tensor.dtype)
     limits = np.iinfo(tensor.dtype)
     integers = np.rint(array / np.float32(scales.scales[0])) + scales.zero_points[0]

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from pipeline.checks.graph import Graph, read_graph
 from pipeline.errors import ModelError
@@ -146,6 +148,24 @@ def test_samples_of_another_shape_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"input 'x' of .*m\.onnx is \[N, 2, 4, 4\], the samples are \[24, 5\]"):
         module._fitted(read_graph(model), "x", np.zeros((24, 5), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "told"),
+    [
+        (TensorProto.STRING, TensorProto.FLOAT, "input 'x' is string"),
+        (TensorProto.BFLOAT16, TensorProto.FLOAT, "input 'x' is bfloat16"),
+        (TensorProto.FLOAT, TensorProto.STRING, "output 'y' is string"),
+    ],
+)
+def test_what_takes_or_gives_no_numbers_is_told_in_one_line(tmp_path: Path, takes: int, gives: int, told: str) -> None:
+    x, y = (helper.make_tensor_value_info(name, kind, ["n", 2, 4, 4]) for name, kind in (("x", takes), ("y", gives)))
+    graph = helper.make_graph([helper.make_node("Cast", ["x"], ["y"], to=gives)], "cast", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+
+    with pytest.raises(ModelError, match=told) as raised:
+        compared(tmp_path / "m.onnx", tmp_path / "m.onnx")
+    assert "\n" not in str(raised.value)
 
 
 def test_as_many_arrays_as_inputs_are_needed(tmp_path: Path) -> None:
