@@ -210,6 +210,9 @@ def _measurement(record: dict[str, Any], where: str) -> Measurement:
         raise DeviceError(
             f"{where}: a value lies within its interval; found {measured.value} in {measured.low} to {measured.high}"
         )
+    processes, medians = max(1, measured.processes), len(measured.process_medians)
+    if (measured.label == "measured" or processes > 1) and medians != processes:
+        raise DeviceError(f"{where}: process_medians has one median a process; found {medians} of {processes}")
     if measured.valid == bool(measured.why_invalid):
         raise DeviceError(f"{where}: valid = {measured.valid} goes with why_invalid = {measured.why_invalid!r:.60}")
     return measured

@@ -119,7 +119,8 @@ def ratio_text(ratio: float, low: float, high: float) -> str:
 
 def _of_processes(first: Measurement, second: Measurement) -> Comparison:
     together = {first.model_sha256, second.model_sha256} <= set(first.together)
-    interleaved = together and first.together == second.together and first.made_at == second.made_at
+    alike = first.together == second.together and first.processes == second.processes
+    interleaved = together and alike and first.made_at == second.made_at
     return compare_medians(first.process_medians, second.process_medians, interleaved=interleaved)
 
 

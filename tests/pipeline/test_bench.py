@@ -167,6 +167,13 @@ def test_measurements_of_one_run_are_compared_turn_by_turn_and_others_are_not(mo
     assert compare(a, later).verdict == "faster"
 
 
+def test_figures_of_different_numbers_of_processes_did_not_take_turns(models: list[Path]) -> None:
+    a, b = (measured[0] for measured in measure(models, Recorded(), Request(), Memory(), made_at="then"))
+    fewer = replace(b, processes=b.processes - 1, process_medians=b.process_medians[1:])
+
+    assert not compare(a, fewer).interleaved
+
+
 def test_a_pair_takes_turns_and_is_used_again_as_that_pair_alone(models: list[Path]) -> None:
     store, device = Memory(), Recorded()
     measure(models, device, PAIRED, store, made_at="then")
