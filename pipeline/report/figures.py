@@ -39,7 +39,8 @@ def way(report: Report) -> Iterator[Figure]:
     rows = [*report.rows, *report.controls]
     yield _scores(report, rows)
     yield _column(report, rows, "Size", "KiB", lambda row: row.size_bytes / KIB, lambda value: in_bytes(KIB * value))
-    yield _column(report, rows, "MACs of one inference", "MACs", lambda row: row.macs, shortened)
+    if any(row.macs is not None for row in rows):
+        yield _column(report, rows, "MACs of one inference", "MACs", lambda row: row.macs, shortened)
     if place := _best_place(report):
         yield _timings(report, *place)
 

@@ -42,6 +42,16 @@ def test_the_way_shows_each_form_with_its_owner() -> None:
     assert "fastest 0.09 ms (int8 tflite)" in timed.says
 
 
+def test_a_way_on_which_nobody_counted_products_draws_none() -> None:
+    counted = report()
+    rows, controls = (
+        tuple(each.model_copy(update={"macs": None}) for each in rows) for rows in (counted.rows, counted.controls)
+    )
+
+    drawn = figures.way(counted.model_copy(update={"rows": rows, "controls": controls}))
+    assert [figure.title for figure in drawn][1:] == ["Size", "Latency on host"]
+
+
 def test_the_target_s_own_latency_goes_before_the_host_s() -> None:
     own = latency("int8 tflite", 3.0, device="raspberry-pi-4")
 
