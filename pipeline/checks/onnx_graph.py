@@ -53,7 +53,7 @@ def parse_onnx(content: bytes, path: Path) -> Graph:
         ) from error
     try:
         return _graph(model, len(content), path)
-    except (ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(f"model {path} is a broken ONNX file ({str(error)[:120]}); export it again") from error
 
 

@@ -101,6 +101,17 @@ def test_what_is_no_model_is_a_model_error(tmp_path: Path, content: bytes) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_zero_point_that_is_no_integer_is_a_model_error(tmp_path: Path) -> None:
+    model = onnx.load(write_onnx(tmp_path / "m.onnx"))
+    zero_point = next(node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear")
+    constant = next(each for each in model.graph.initializer if each.name == zero_point)
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.float32(np.inf), zero_point))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+
+    with pytest.raises(ModelError, match="is a broken ONNX file"):
+        read_graph(tmp_path / "m.onnx")
+
+
 def test_a_missing_and_an_oversized_file_are_model_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_module, "MAX_MODEL_BYTES", 100)
 
