@@ -35,19 +35,27 @@ def inconsistent(members: Mapping[str, bytes]) -> tuple[str, ...]:
         return (
             f"bom.cdx.json: it isn't built as `edgepress pack` builds one ({type(error).__name__}: {str(error)[:80]})",
         )
-    entries = {name: entry_of(content) for name, content in members.items() if name not in OUTSIDE}
+    return (*contradictions(manifest, report, members), *_bom(hashes, _entries(members)))
+
+
+def contradictions(manifest: Manifest, report: Report, members: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return a sentence for each contradiction between a manifest, a report and the members that they tell of."""
+    entries = _entries(members)
     return (
         *_files(manifest, entries),
         *_origins(manifest, report, entries),
         *_report(manifest, report),
         *_words(manifest, members),
-        *_bom(hashes, entries),
     )
 
 
 def report_from(content: bytes) -> Report:
     """Return the report in a report.json; ModelError where it is none."""
     return parsed(content, Report, name="report.json", most_bytes=MAX_JSON_BYTES)
+
+
+def _entries(members: Mapping[str, bytes]) -> dict[str, Entry]:
+    return {name: entry_of(content) for name, content in members.items() if name not in OUTSIDE}
 
 
 def _json(content: bytes, name: str) -> Any:

@@ -4,9 +4,9 @@ The chain that it holds: a figure of the report names an artifact's digest; `art
 digests, out of which `digest_of_list` gives the artifact's again; the model file is one of them.
 """
 
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ModelError
 
@@ -60,6 +60,7 @@ class RecipeFacts(BaseModel):
 
     schema_: int
     name: str
+    task: str
     stages: list[str]
     sections: dict[str, dict[str, Any]]
 
@@ -89,6 +90,13 @@ class Manifest(Part):
     def _has_its_parts(cls, recipe: dict[str, Any]) -> dict[str, Any]:
         RecipeFacts.model_validate(recipe)
         return recipe
+
+    @model_validator(mode="after")
+    def _knows_its_data(self) -> Self:
+        for split in self.samples:
+            if f"data.{split}" not in self.task:
+                raise ValueError(f"task has no fingerprint data.{split:.60}, of which samples tells")
+        return self
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.archive import signature
 from pipeline.archive.bom import bom
 from pipeline.archive.card import Edges, model_card
-from pipeline.archive.consistency import inconsistent, report_from
+from pipeline.archive.consistency import contradictions, inconsistent, report_from
 from pipeline.archive.form import MAX_ARCHIVE_BYTES, MAX_MEMBERS, NAME, emit
 from pipeline.archive.manifest import Manifest, manifest_from
 from pipeline.archive.page import PAGE, page_of, places_of
@@ -48,12 +48,12 @@ def pack(
     members |= _page(folder, report, say)
     members["recipe.toml"] = recipe_toml(manifest.recipe).encode()
     members["environment.txt"] = requirements(manifest.environment).encode()
+    _refuse(folder, contradictions(manifest, report, members))
     entries = index_of(members).members
     members["README.md"] = model_card(manifest, report, entries, _edges(folder, manifest)).encode()
     entries["README.md"] = entry_of(members["README.md"])
     members["bom.cdx.json"] = bom(manifest, report, entries).encode()
-    if found := inconsistent(members):
-        raise ModelError(f"{folder} can't be packed: {found[0]}; run the recipe again")
+    _refuse(folder, inconsistent(members))
     members[INDEX] = index_of(members).to_bytes()
     if key is not None:
         members[SIGNATURE], public = signature.sign(members[INDEX], key)
@@ -61,6 +61,11 @@ def pack(
     path = out or folder / f"{manifest.name}-{manifest.target}{SUFFIX}"
     _write(members, path)
     return path
+
+
+def _refuse(folder: Path, found: tuple[str, ...]) -> None:
+    if found:
+        raise ModelError(f"{folder} can't be packed: {found[0]}; run the recipe again")
 
 
 def _as_left(folder: Path) -> dict[str, bytes]:

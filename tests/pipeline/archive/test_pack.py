@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,27 @@ def test_a_run_that_exported_nothing_is_not_packed(run: Path) -> None:
 
     with pytest.raises(ModelError, match="exported no model; put export last"):
         pack(run)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda made: made["artifacts"]["model.onnx"].update(row="none"), r"model\.onnx: the report's figures of 'none'"),
+        (lambda made: made["artifacts"].update({"model.gone": made["artifacts"]["model.onnx"]}), r"model\.gone: the manifest doesn't say which step"),
+        (lambda made: made["recipe"].pop("task"), r"manifest\.json isn't one that this version reads \(recipe\.task"),
+        (lambda made: made["task"].pop("data.test"), r"task has no fingerprint data\.test"),
+    ],
+)  # fmt: skip
+def test_a_manifest_without_what_the_card_and_the_bill_tell_is_told_in_one_line(
+    run: Path, edit: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    edit(manifest)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(ModelError, match=told) as raised:
+        pack(run)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_manifest_that_names_no_report_is_told_in_one_line(run: Path) -> None:
