@@ -44,7 +44,9 @@ _VELA = "nothing estimated it; give an Ethos-U target and --device vela"
 _REFERENCE = "there is no reference; give --reference MODEL and --samples FILE.npz"
 LIMITS: Mapping[str, Limit] = {
     "size_kib": Limit("the file's size", "the file wasn't read"),
-    "macs": Limit("multiplications of one inference", "the file holds shapes that are open, so they can't be counted"),
+    "macs": Limit(
+        "multiplications of one inference", "the file holds open shapes, or an operator whose products no rule counts"
+    ),
     "peak_memory_kib": Limit(
         "activations alive at one moment", "the file holds shapes that are open, so it can't be computed"
     ),
