@@ -2,7 +2,7 @@
 
 Files lie in a folder of our own on the board, each in one named after its sha256, and appear there whole or not at all: what is
 pushed has another name until its hash was found right. They are removed at the end, whether they were there before or not,
-unless `keep` says otherwise.
+unless `keep` says otherwise. Whoever has a board has it alone (`leases.py`): another's end would remove the files that both need.
 
 GUARD starts a program on the board and ends with it. Its standard input is the link's: when that ends, because the link
 was cut or the caller is gone, the program is killed and what was pushed is removed. Its pid stands in a file, so that a new
@@ -13,6 +13,7 @@ opened anew once; the second time it is an error.
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from devices.circumstances import MARK, SCRIPT, Circumstances, read_circumstances
+from devices.leases import waited_for
 from devices.sandbox import Finished, explain
 from pipeline.errors import DeviceError
 
@@ -87,7 +89,7 @@ class Ended:
 
 
 class Board:
-    """A context: opened with the first command, cleaned up and closed at the end."""
+    """A context: leased at once, opened with the first command, cleaned up and closed at the end."""
 
     def __init__(self, name: str, open_link: Callable[[], Link], *, folder: str, keep: bool = False) -> None:
         self.name, self.folder = name, folder
@@ -96,13 +98,15 @@ class Board:
         self._placed: dict[str, Path] = {}
         self._pid = f"{folder}/{token_hex(8)}.pid"
         self._broke = False
+        self._lease = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open nothing yet: the first command does."""
+        """Wait until it is free; open nothing yet: the first command does."""
+        self._lease.enter_context(waited_for(self.name))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Remove what was pushed and close; a board that can't be reached any more is named, unless an error is under way."""
+        """Remove what was pushed, close and end the lease; a board that can't be reached any more is named, unless an error is under way."""
         try:
             self._leave()
         except DeviceError as unreachable:
@@ -114,7 +118,8 @@ class Board:
             if isinstance(error, DeviceError):
                 raise DeviceError(f"{error}; what was pushed may still be in {self.folder} there") from error
         finally:
-            self._close()
+            with self._lease:
+                self._close()
 
     def place(self, source: Path, name: str) -> str:
         """Return where a file is on the board, pushed if it isn't there yet."""

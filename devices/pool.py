@@ -1,7 +1,6 @@
 """Boards of one kind that stand for one another: pool:SPEC,SPEC,... e.g. pool:ssh://pi@one,ssh://pi@two.
 
-A board is leased by one measurement at a time, whoever asks and on whichever machine: by a file lock in a folder that all share, EDGEPRESS_LEASES,
-else `leases` in the user's cache; the system frees it when its holder dies. Before each lease's work the board is asked what it is. One that doesn't answer, or
+A board is leased by one measurement at a time (`leases.py`). Before each lease's work the board is asked what it is. One that doesn't answer, or
 dies with a measurement in it, is taken out for a while and told of, and the next one does the work. A file that fails on a board
 that answers afterwards is the file's fault. How long a measurement may take is the board's own limit; how long one waits for a
 free board is the pool's.
@@ -11,22 +10,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 from devices import Device, Measurement, Request, open_device
-from devices.arm.userland import cache_folder
+from devices.leases import WAIT_SECONDS, folder, lease, not_kept
 from pipeline.errors import DeviceError, RefusedError
 from targets import Target
 
 T = TypeVar("T")
-WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 0.2
 OUT_SECONDS = 600.0
 """After so long a board that was taken out is asked again."""
@@ -44,15 +40,14 @@ class TakenOut:
 
 
 class Pool:
-    """A device made of boards; `wait_seconds` is how long it waits for a free one."""
+    """A device made of boards, their names by their specs; `wait_seconds` is how long it waits for a free one."""
 
     name = "pool"
 
     def __init__(
-        self, specs: Sequence[str], target: Target | None, folder: Path, *, wait_seconds: float = WAIT_SECONDS
+        self, boards: Mapping[str, str], target: Target | None, folder: Path, *, wait_seconds: float = WAIT_SECONDS
     ) -> None:
-        self.boards = {spec: _bare(spec) for spec in specs}
-        self.target, self.folder, self.wait_seconds = target, folder, wait_seconds
+        self.boards, self.target, self.folder, self.wait_seconds = dict(boards), target, folder, wait_seconds
         self._runtimes: dict[str, tuple[str, str]] = {}
 
     @property
@@ -96,8 +91,8 @@ class Pool:
         until = time.monotonic() + self.wait_seconds
         while True:
             for spec in self._well():
-                with suppress(Timeout), FileLock(self._path(spec, "lock"), timeout=0):
-                    if (board := self._answers(spec)) is not None:
+                with lease(self.boards[spec]) as free:
+                    if free and (board := self._answers(spec)) is not None:
                         yield spec, board
                         return
             if time.monotonic() > until:
@@ -130,8 +125,11 @@ class Pool:
     def _take_out(self, spec: str, why: str) -> None:
         content = json.dumps({"board": self.boards[spec], "why": why[:500], "since": time.time()})
         draft = self._path(spec, f"{os.getpid()}.part")
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(self._path(spec, "out"))
+        try:
+            draft.write_text(content, encoding="utf-8")
+            draft.replace(self._path(spec, "out"))
+        except OSError as error:
+            raise not_kept(draft, error) from error
 
     def _mark(self, spec: str) -> TakenOut | None:
         """Return why a board is out; one whose time is over comes back."""
@@ -148,33 +146,15 @@ class Pool:
 def connect(spec: str, target: Target | None) -> Pool:
     """Return the pool of a spec; nothing is connected yet."""
     specs = [part for part in _NEXT.split(spec.partition(":")[2]) if part]
-    if len({_bare(part) for part in specs}) != len(specs) or not specs:
-        raise DeviceError(f"{spec!r:.200} is no pool; name each board once: pool:ssh://pi@one,ssh://pi@two")
     for part in specs:
         if part.partition(":")[0] == "pool":
             raise DeviceError(f"{spec!r:.200} holds a pool; name its boards instead")
-        open_device(part, target)
-    folder = leases()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DeviceError(
-            f"leases can't be kept in {folder} ({error.strerror}); name another folder in EDGEPRESS_LEASES"
-        ) from error
-    return Pool(specs, target, folder)
+    boards = {part: open_device(part, target).name for part in specs}
+    if len(set(boards.values())) != len(specs) or not specs:
+        raise DeviceError(f"{spec!r:.200} is no pool; name each board once: pool:ssh://pi@one,ssh://pi@two")
+    return Pool(boards, target, folder())
 
 
 def taken_out(device: Device) -> tuple[TakenOut, ...]:
     """Return the boards of a device that don't work now; only a pool can have any."""
     return device.taken_out if isinstance(device, Pool) else ()
-
-
-def leases() -> Path:
-    """Return the folder of leases."""
-    named = os.environ.get("EDGEPRESS_LEASES")
-    return Path(named).absolute() if named else cache_folder() / "leases"
-
-
-def _bare(spec: str) -> str:
-    """Return a spec without its options, which may name keys."""
-    return spec.partition("?")[0]

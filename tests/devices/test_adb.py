@@ -40,6 +40,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEPRESS_LEASES", str(tmp_path / "leases"))
+    return tmp_path / "leases"
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[FakePhone]:
     found = FakePhone(tmp_path / "phone")

@@ -48,15 +48,21 @@ def _qemu(_: Path) -> Iterator[Device]:
 
 @contextmanager
 def _ssh(folder: Path) -> Iterator[Device]:
-    with ssh_board(folder / "board") as board:
+    with ssh_board(folder / "board") as board, _leases(folder):
         yield open_device(board.spec())
 
 
 @contextmanager
 def _pool(folder: Path) -> Iterator[Device]:
-    with ssh_board(folder / "board") as board, pytest.MonkeyPatch.context() as settings:
-        settings.setenv("EDGEPRESS_LEASES", str(folder / "leases"))
+    with ssh_board(folder / "board") as board, _leases(folder):
         yield open_device(f"pool:{board.spec()}")
+
+
+@contextmanager
+def _leases(folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as settings:
+        settings.setenv("EDGEPRESS_LEASES", str(folder / "leases"))
+        yield
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def _adb(folder: Path) -> Iterator[Device]:
     program.write_text(BENCHMARK, encoding="utf-8")
     phone = FakePhone(folder / "phone")
     phone.install("getprop", PROPERTIES)
-    with adb_server(folder):
+    with adb_server(folder), _leases(folder):
         client("connect", phone.serial)
         assert until(lambda: read_devices(client("devices", "-l")).get(phone.serial) == "device")
         yield open_device(f"adb:{phone.serial}?benchmark={program}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -104,10 +105,11 @@ def test_boards_that_never_answer_are_one_line_and_come_back_after_a_while(tmp_p
     assert away.taken_out == ()
 
 
-def test_who_waits_too_long_for_a_board_is_told(tmp_path: Path, two: tuple[SshBoard, SshBoard]) -> None:
+@pytest.mark.parametrize("holder", ["pool:", ""])
+def test_who_waits_too_long_for_a_board_is_told(tmp_path: Path, two: tuple[SshBoard, SshBoard], holder: str) -> None:
     board, model = two[0], write_tflite(tmp_path / "m.tflite")
     spec = board.spec(python=board.fake_python("sleep 3"))
-    first = threading.Thread(target=lambda: pool(spec).measure([model], ONCE))
+    first = threading.Thread(target=lambda: open_device(f"{holder}{spec}").measure([model], ONCE))
     first.start()
     while not board.model_is_at_work():
         time.sleep(0.02)
@@ -117,6 +119,14 @@ def test_who_waits_too_long_for_a_board_is_told(tmp_path: Path, two: tuple[SshBo
     with pytest.raises(DeviceError, match=r"no board of one of ssh://.* got free in 0 s; add boards"):
         waiting.measure([model], ONCE)
     first.join()
+
+
+def test_a_board_that_cannot_be_marked_as_taken_out_is_one_line(tmp_path: Path, leases: Path) -> None:
+    leases.mkdir()
+    (leases / f"{sha256(b'ssh://127.0.0.1:1').hexdigest()[:16]}.out").mkdir()
+
+    with pytest.raises(DeviceError, match=r"leases of boards can't be kept: .*name another folder in EDGEPRESS_LEASES"):
+        pool("ssh://127.0.0.1:1").measure([write_tflite(tmp_path / "m.tflite")], ONCE)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from devices import QUICK, open_device, python_board, set_up
+from devices import leases as leases_module
+from devices.leases import lease
 from devices.ssh import _why_not_connected, connect
 from pipeline.errors import DeviceError, MissingExtraError
 from tests.devices.boards import Line, SshBoard, gone, running, ssh_board, until
@@ -25,6 +28,12 @@ ONCE = replace(QUICK, processes=1)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshBoard]:
     with ssh_board(tmp_path_factory.mktemp("ssh") / "board") as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEPRESS_LEASES", str(tmp_path / "leases"))
+    return tmp_path / "leases"
 
 
 @pytest.fixture
@@ -65,6 +74,55 @@ def test_a_file_is_pushed_once_and_kept_only_when_asked(tmp_path: Path, server: 
     assert len(times) == 2
     assert times == again
     assert server.left() == []
+
+
+def test_two_measurements_of_one_board_take_turns_and_leave_each_other_alone(
+    tmp_path: Path, board: SshBoard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, model = tmp_path / "log", write_tflite(tmp_path / "m.tflite")
+    spec = board.spec(python=board.fake_python(f'echo start >>{log}; sleep 0.2; echo "end $1" >>{log}'))
+
+    with ThreadPoolExecutor(2) as threads:
+        long = threads.submit(lambda: open_device(spec).measure([model], replace(QUICK, processes=4)))
+        assert until(log.exists)
+        short = threads.submit(lambda: open_device(spec.replace("ssh://", "ssh://root@")).measure([model], ONCE))
+        [[first, *_], [second, *_]] = [*long.result(), *short.result()]
+
+    assert (first.processes, second.processes) == (4, 1)
+    assert [line.split()[0] for line in log.read_text(encoding="utf-8").splitlines()] == ["start", "end"] * 5
+    assert capsys.readouterr().err.endswith("is at work for another measurement; waiting for it, 60 minutes at most\n")
+
+
+def test_who_waits_too_long_for_a_board_is_told(
+    tmp_path: Path, board: SshBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "WAIT_SECONDS", 0.1)
+    device = open_device(board.spec(python=board.fake_python()))
+
+    with ThreadPoolExecutor(1) as threads, lease(device.name) as free:
+        waiting = threads.submit(lambda: device.measure([write_tflite(tmp_path / "m.tflite")], ONCE))
+        with pytest.raises(DeviceError, match=r"ssh://.* was at work for others for 0 minutes; try again later"):
+            waiting.result()
+    assert free
+
+
+def test_a_lease_that_cannot_be_kept_is_one_line(board: SshBoard, leases: Path) -> None:
+    device = open_device(board.spec(python=board.fake_python()))
+    assert device.machine
+    [lock] = leases.iterdir()
+    lock.unlink()
+    lock.mkdir()
+
+    with pytest.raises(
+        DeviceError, match=rf"leases of boards can't be kept: {lock} \(.*name another folder in EDGEPRESS_LEASES"
+    ):
+        device.measure([board.folder / "user_key"], ONCE)
+
+
+def test_another_user_may_take_a_lease_over(board: SshBoard, leases: Path) -> None:
+    assert open_device(board.spec(python=board.fake_python())).machine
+
+    assert [oct(lock.stat().st_mode & 0o777) for lock in leases.iterdir()] == ["0o666"]
 
 
 def test_a_damaged_file_there_is_pushed_anew(tmp_path: Path, server: SshBoard) -> None:
