@@ -93,10 +93,11 @@ def compress(
 
 
 def load(path: Path, *, settings: Sequence[str], targets: Sequence[str]) -> tuple[Recipe, LoadedTask]:
-    """Read a recipe and load its task; `targets`, where given, stand instead of the recipe's own."""
+    """Read a recipe and load its task; `targets`, where given, stand instead of the recipe's own, and their files lie where the caller is."""
     recipe = read_recipe(path, settings=settings, stages=tuple(discover()))
     if targets:
-        recipe = recipe.model_copy(update={"targets": tuple(targets)})
+        here = [str(Path(name).absolute()) if name.endswith(".toml") else name for name in targets]
+        recipe = recipe.model_copy(update={"targets": tuple(here)})
     return recipe, load_task(recipe.task, relative_to=recipe.folder, seed=recipe.seed)
 
 

@@ -5,6 +5,7 @@ operator costs off the fast path is told by its share of multiply-accumulates, n
 nothing speaks against it; `edgepress bench` measures.
 """
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,17 +97,16 @@ def _bytes(kib: Fact[int] | None) -> int | None:
     return None if kib is None else kib.value * KIB
 
 
-def to_text(found: Forecast) -> str:
-    """Return a forecast as lines for a terminal."""
+def to_text(found: Forecast, *, model: Path, target: str) -> str:
+    """Return a forecast as lines for a terminal; the last names model and target as the caller did."""
     lines = [f"{found.model} on {found.target}: {'fits, as far as is known' if found.fits else 'does not fit'}"]
     lines += [f"  {line.what:<24} {line.label:<10} {_need(line)}" for line in found.lines]
     if found.macs is not None:
         lines.append(f"  {'multiply-accumulates':<24} {'exact':<10} {found.macs:>10,}")
     lines += [f"  {finding.code:<24} {finding.severity:<10} {finding.message}" for finding in found.operators]
     if ways := " or ".join(SPECS.get(way, way) for way in found.measured_with):
-        lines.append(
-            f"nothing was run; to measure: edgepress bench {found.model} --target {found.target} --device {ways}"
-        )
+        command = shlex.join(["edgepress", "bench", str(model), "--target", target])
+        lines.append(f"nothing was run; to measure: {command} --device {ways}")
     return "\n".join(lines)
 
 

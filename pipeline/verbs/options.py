@@ -16,7 +16,9 @@ RecipePath = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        "--target", help="Instead of the recipe's targets; may be repeated.", autocompletion=completion.target_names
+        "--target",
+        help="A target's name or .toml file, instead of the recipe's own; may be repeated.",
+        autocompletion=completion.target_names,
     ),
 ]
 Devices = Annotated[

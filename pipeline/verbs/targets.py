@@ -1,6 +1,7 @@
 """`edgepress targets`: which devices there are, what is known of each and by whom, and whether a file would fit."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,9 +42,9 @@ def targets(name: Name = None, *, fits: Fits = None, as_json: Json = False) -> N
             raise EdgepressError(f"--fits {fits} needs a target's name before it; `edgepress targets` lists them")
         _list(as_json=as_json)
     elif fits is None:
-        _explain(load_target(name), as_json=as_json)
+        _explain(load_target(name), name, as_json=as_json)
     else:
-        _forecast(fits, load_target(name), as_json=as_json)
+        _forecast(fits, name, as_json=as_json)
 
 
 def _list(*, as_json: bool) -> None:
@@ -91,7 +92,7 @@ def _ways(row: "Summary") -> str:
     return ", ".join(f"{way} {word}" for way, word in row.latency.items()) or "no way from here"
 
 
-def _explain(target: "Target", *, as_json: bool) -> None:
+def _explain(target: "Target", given: str, *, as_json: bool) -> None:
     from targets import describe  # noqa: PLC0415 - as above
     from targets.summary import WAYS, measured_with  # noqa: PLC0415 - as above
 
@@ -107,13 +108,16 @@ def _explain(target: "Target", *, as_json: bool) -> None:
     typer.echo()
     for way in ways:
         typer.echo(f"{'--device ' + way:<{first}}  {WAYS[way]}")
-    typer.echo(f"next: edgepress run RECIPE --target {target.name}; edgepress targets {target.name} --fits MODEL")
+    named = shlex.quote(given)
+    typer.echo(f"next: edgepress run RECIPE --target {named}; edgepress targets {named} --fits MODEL")
 
 
-def _forecast(model: Path, target: "Target", *, as_json: bool) -> None:
+def _forecast(model: Path, given: str, *, as_json: bool) -> None:
     from pipeline.forecast import forecast, to_text  # noqa: PLC0415 - both runtimes' libraries
+    from targets import load_target  # noqa: PLC0415 - as above
 
-    found = forecast(model, target)
-    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else to_text(found))
+    found = forecast(model, load_target(given))
+    told = json.dumps(found.to_json(), indent=1) if as_json else to_text(found, model=model, target=given)
+    typer.echo(told)
     if not found.fits:
         raise typer.Exit(1)

@@ -67,8 +67,8 @@ def test_a_file_larger_than_the_flash_and_activations_larger_than_a_block_do_not
     assert [line.fits for line in scarce.lines] == [False, False]
     assert not scarce.fits
     assert [line.fits for line in enough.lines] == [True, True]
-    assert "too much" in to_text(scarce)
-    assert "too much" not in to_text(enough)
+    assert "too much" in to_text(scarce, model=Path("m"), target="t")
+    assert "too much" not in to_text(enough, model=Path("m"), target="t")
 
 
 def test_what_is_not_published_is_neither_enough_nor_too_little(small: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_is_not_published_is_neither_enough_nor_too_little(small: Path) -> 
     assert found.lines[0].has is None
     assert found.lines[0].fits is None
     assert found.fits
-    assert "not published" in to_text(found)
+    assert "not published" in to_text(found, model=Path("m"), target="t")
 
 
 def test_weights_and_activations_share_the_memory_of_a_phone(small: Path) -> None:

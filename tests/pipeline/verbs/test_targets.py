@@ -89,19 +89,25 @@ def test_one_target_as_json_holds_the_numbers_and_their_sources() -> None:
 
 def test_a_users_own_profile_is_shown_by_its_path(tmp_path: Path) -> None:
     text = (Path(profiles.__file__).parent / "pixel-8.toml").read_text(encoding="utf-8")
-    path = tmp_path / "mine.toml"
+    path = tmp_path / "my boards" / "mine.toml"
+    path.parent.mkdir()
     path.write_text(text.replace('"pixel-8"', '"mine"').replace("Google Pixel 8", "My [bold] board"), encoding="utf-8")
 
-    assert "mine: My [bold] board, a phone" in targets(path).stdout
+    shown = targets(path).stdout
+    *_, advice = shown.splitlines()
+
+    assert "mine: My [bold] board, a phone" in shown
+    assert advice == f"next: edgepress run RECIPE --target '{path}'; edgepress targets '{path}' --fits MODEL"
 
 
 def test_a_file_that_fits_ends_with_0_and_one_that_does_not_with_1(tmp_path: Path) -> None:
-    good = targets("nucleo-l4r5zi", "--fits", write_tflite(tmp_path / "m.tflite"))
+    model = write_tflite(tmp_path / "a model.tflite")
+    good = targets("nucleo-l4r5zi", "--fits", model)
     bad = targets("nucleo-l4r5zi", "--json", "--fits", write_onnx(tmp_path / "m.onnx"))
 
     assert good.exit_code == 0
-    assert "m.tflite on nucleo-l4r5zi: fits, as far as is known" in good.stdout
-    assert "edgepress bench m.tflite --target nucleo-l4r5zi --device tflm" in good.stdout
+    assert "a model.tflite on nucleo-l4r5zi: fits, as far as is known" in good.stdout
+    assert f"edgepress bench '{model}' --target nucleo-l4r5zi --device tflm" in good.stdout
     assert bad.exit_code == 1
     assert json.loads(bad.stdout)["fits"] is False
 
