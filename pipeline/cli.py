@@ -7,6 +7,7 @@ Ctrl-C. A traceback is our bug. What only one verb needs is imported inside it: 
 import errno
 import json
 import os
+import shlex
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from pipeline.verbs.check import check
 from pipeline.verbs.devices import devices
 from pipeline.verbs.doctor import doctor
 from pipeline.verbs.fit import fit
-from pipeline.verbs.next_command import after_run
+from pipeline.verbs.next_command import after_run, given
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.pack import pack
 from pipeline.verbs.printing import print_reports
@@ -61,6 +62,8 @@ Logs = Annotated[
     list[str] | None,
     typer.Option("--log", help="csv, tensorboard or mlflow: log epochs and figures into OUT/logs; may be repeated."),
 ]
+ONLY_OF_RUN = ("strict", "fresh", "log")
+"""What `fit` doesn't take."""
 MOST_TOLD = 2000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 STOPPED = 130
@@ -117,6 +120,7 @@ def about(
 
 @app.command()
 def run(
+    context: typer.Context,
     recipe: RecipePath,
     *,
     target: Targets = None,
@@ -154,7 +158,7 @@ def run(
         typer.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
         print_reports(reports)
-        after_run(recipe, loaded[0], reports, out)
+        after_run(loaded[0], reports, out, search=given(context, leave_out=ONLY_OF_RUN))
     _end(reports, strict=strict)
 
 
@@ -195,7 +199,7 @@ def init(folder: Annotated[Path, typer.Argument(help="An empty or new folder.")]
 
     for path in write_starter(folder):
         typer.echo(f"wrote {path}")
-    typer.echo(f"now: edgepress run {folder / 'recipe.toml'}")
+    typer.echo(f"now: {shlex.join(['edgepress', 'run', str(folder / 'recipe.toml')])}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.verbs import completion
-from pipeline.verbs.next_command import after_check
+from pipeline.verbs.next_command import after_check, given
 from pipeline.verbs.options import Devices
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ Explain = Annotated[
 
 
 def check(
+    context: typer.Context,
     models: Models = None,
     *,
     target: Targets = None,
@@ -80,7 +81,7 @@ def check(
     _tell(report, form, out or [])
     if not report.passed:
         if form == "text":
-            after_check(report)
+            after_check(report, given(context))
         raise typer.Exit(1)
 
 

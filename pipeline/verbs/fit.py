@@ -64,7 +64,7 @@ def fit(
     if found.chosen is None or not all(report.passed for report in reports):
         raise typer.Exit(1)
     if not as_json:
-        after_run(recipe, loaded, reports, out)
+        after_run(loaded, reports, out, search=())
 
 
 def _searched(

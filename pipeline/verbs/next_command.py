@@ -1,7 +1,7 @@
 """The command that comes next, told on stderr when a verb has ended: stdout stays what it was."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,36 +22,55 @@ def say_next(*words: object, why: str = "") -> None:
     typer.echo(f"next: {command}" + (f"   # {why}" if why else ""), err=True)
 
 
-def after_run(given: Path, recipe: "Recipe", reports: Sequence["Report"], out: Path) -> None:
-    """Say of each target where its files are, and what to do with them."""
+def given(context: typer.Context, *, leave_out: Collection[str] = ("as_json",)) -> list[str]:
+    """Return the arguments that a verb was given, so that the next one means the same."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in leave_out or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        values = map(str, value if isinstance(value, list | tuple) else [value])
+        if parameter.param_type_name == "argument":
+            words += values
+        elif value is True:
+            words.append(parameter.opts[0])
+        else:
+            words += [word for each in values for word in (parameter.opts[0], each)]
+    return words
+
+
+def after_run(recipe: "Recipe", reports: Sequence["Report"], out: Path, *, search: Sequence[str]) -> None:
+    """Say of each target where its files are, and what to do with them; `search` are the arguments of a search for another network."""
     for report, name in zip(reports, recipe.targets, strict=False):
         folder = out / report.target
         files = [file for file in FILES if (folder / file).exists()]
         typer.echo(f"{report.target}: {', '.join([*files, 'report.md'])} in {folder}", err=True)
         target = str(recipe.folder / name) if name.endswith(".toml") else name
-        if any(verdict.outcome == "missed" for verdict in report.verdicts):
-            say_next("fit", given, "--target", target, why="searches for a network that keeps the budget")
-        elif files and report.passed:
+        if files and report.passed:
             say_next("check", folder / files[0], "--target", target, why="what is inside, and what is slow there")
-            if _latency_is_open(report):
-                asked = ("--target", target, "--device", f"{report.target}=SPEC")
-                say_next("run", given, *asked, why="measures there; `edgepress devices` lists what SPEC can be")
+            if is_open := [file for file in files if _latency_is_open(report, Path(file).suffix[1:])]:
+                asked = (folder / is_open[0], "--target", target, "--device", "SPEC")
+                say_next("bench", *asked, why="measures it there; `edgepress devices` lists what SPEC can be")
+    if any(verdict.outcome == "missed" for report in reports for verdict in report.verdicts):
+        say_next("fit", *search, why="searches for a network that keeps the budget")
 
 
-def after_check(report: "GateReport") -> None:
-    """Say how to learn more of what failed, or how to accept it."""
+def after_check(report: "GateReport", arguments: Sequence[str]) -> None:
+    """Say how to learn more of what failed, or how to accept it; `arguments` are those of the check."""
     failing = [finding for finding in _findings(report) if finding.severity == "error"] or list(_findings(report))
     if failing:
         say_next("check", "--explain", failing[0].code, why="what it means and what to do")
-    if report.baseline_file:
-        say_next("check", "--update-baseline", why="accepts what is, once it is meant to be so")
+    if report.baseline_file and "--update-baseline" not in arguments:
+        say_next("check", *arguments, "--update-baseline", why="accepts what is, once it is meant to be so")
 
 
 def _findings(report: "GateReport") -> Iterable["Finding"]:
     return [finding for check in report.checks for finding in check.findings] + list(report.findings)
 
 
-def _latency_is_open(report: "Report") -> bool:
+def _latency_is_open(report: "Report", kind: str) -> bool:
     return any(
-        verdict.outcome == "not_shown" and verdict.budget.startswith("latency_ms") for verdict in report.verdicts
+        verdict.outcome == "not_shown" and verdict.budget == f"latency_ms, int8 {kind}" for verdict in report.verdicts
     )

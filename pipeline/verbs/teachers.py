@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import TeacherError
-from pipeline.verbs.next_command import say_next
+from pipeline.verbs.next_command import given, say_next
 from pipeline.verbs.options import Json, RecipePath
 
 Settings = Annotated[
@@ -14,7 +14,7 @@ Settings = Annotated[
 ]
 
 
-def teachers(recipe: RecipePath, *, settings: Settings = None, as_json: Json = False) -> None:
+def teachers(context: typer.Context, recipe: RecipePath, *, settings: Settings = None, as_json: Json = False) -> None:
     """Judge a recipe's teachers: score, calibration, order of classes, preparation of the data, and a short probe."""
     from pipeline.api import audit, load  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
@@ -32,4 +32,4 @@ def teachers(recipe: RecipePath, *, settings: Settings = None, as_json: Json = F
     if why:
         raise TeacherError(why)
     if not as_json:
-        say_next("run", recipe, why="they teach")
+        say_next("run", *given(context), why="they teach")

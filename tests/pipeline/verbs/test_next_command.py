@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from pipeline.cli import ONLY_OF_RUN, app
 from pipeline.recipe import DEFAULT_STAGES, Recipe, recipe_from
 from pipeline.report.model import Report, Verdict
-from pipeline.verbs.next_command import after_run
+from pipeline.verbs.next_command import after_run, given
 from tests.small_files import write_tflite
 from tests.small_run import write_run
 
@@ -52,6 +54,36 @@ def test_a_check_against_a_baseline_says_how_to_accept_what_is(tmp_path: Path) -
     assert edgepress(tmp_path, "check").returncode == 0
 
 
+def test_a_check_by_arguments_is_accepted_by_the_same_arguments(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "my model.tflite")
+    arguments = ("my model.tflite", "--target", TARGET, "--budget", "size_kib=9", "--baseline", "my baseline.json")
+    assert edgepress(tmp_path, "check", *arguments, "--update-baseline").returncode == 0
+    write_tflite(tmp_path / "my model.tflite", transposed=True)
+    failed = edgepress(tmp_path, "check", *arguments)
+    *_, accept = commands(failed.stderr)
+
+    assert failed.returncode == 1
+    assert accept == ["check", *arguments, "--update-baseline"]
+    assert edgepress(tmp_path, *accept).returncode == 0
+    assert edgepress(tmp_path, "check", *arguments).returncode == 0
+
+
+def test_what_could_not_be_accepted_is_not_offered_again(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "m.tflite")
+    arguments = ("m.tflite", "--budget", "size_kib=0.1", "--baseline", "b.json", "--update-baseline")
+    failed = edgepress(tmp_path, "check", *arguments)
+
+    assert failed.returncode == 1
+    assert commands(failed.stderr) == [["check", "--explain", "budget-missed"]]
+
+
+def test_a_starter_in_a_folder_with_a_space_names_a_command_that_finds_it(tmp_path: Path) -> None:
+    *_, now = edgepress(tmp_path, "init", "my leaves").stdout.splitlines()
+    explained = edgepress(tmp_path, "explain", *shlex.split(now.removeprefix("now: edgepress run ")))
+
+    assert explained.returncode == 0, explained.stderr
+
+
 @pytest.mark.parametrize("form", ["json", "junit", "github", "markdown", "sarif"])
 def test_a_form_for_machines_comes_without_advice(tmp_path: Path, form: str) -> None:
     write_tflite(tmp_path / "m.tflite")
@@ -78,7 +110,7 @@ def test_a_run_says_where_its_files_are_and_checks_them(
     made: tuple[Recipe, Report, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, report, out = made
-    after_run(Path("r.toml"), recipe, [report.model_copy(update={"verdicts": ()})], out)
+    after_run(recipe, [report.model_copy(update={"verdicts": ()})], out, search=())
     told = capsys.readouterr()
     [check] = commands(told.err)
 
@@ -88,15 +120,32 @@ def test_a_run_says_where_its_files_are_and_checks_them(
     assert edgepress(out, *check).returncode in (0, 1)
 
 
-def test_a_latency_that_is_open_asks_for_a_device_and_a_missed_line_for_a_search(
+def test_a_latency_that_is_open_asks_to_measure_that_very_file_and_a_missed_line_for_a_search(
     made: tuple[Recipe, Report, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, report, out = made
     verdicts = (verdict("latency_ms, int8 onnx", "not_shown"),)
-    after_run(Path("my r.toml"), recipe, [report.model_copy(update={"verdicts": verdicts})], out)
+    after_run(recipe, [report.model_copy(update={"verdicts": verdicts})], out, search=())
     *_, measure = commands(capsys.readouterr().err)
-    after_run(Path("r.toml"), recipe, [report.model_copy(update={"verdicts": (verdict("size_kib", "missed"),)})], out)
+    missed = report.model_copy(update={"verdicts": (verdict("size_kib", "missed"),)})
+    after_run(recipe, [missed], out, search=("my r.toml", "--set", "prune.keep_macs=0.3"))
     [search] = commands(capsys.readouterr().err)
 
-    assert measure == ["run", "my r.toml", "--target", TARGET, "--device", f"{TARGET}=SPEC"]
-    assert search == ["fit", "r.toml", "--target", TARGET]
+    assert measure == ["bench", str(out / TARGET / "model.onnx"), "--target", TARGET, "--device", "SPEC"]
+    assert edgepress(out, *measure[:-1], "tflm").stderr.startswith("edgepress: tflm ")
+    assert search == ["fit", "my r.toml", "--set", "prune.keep_macs=0.3"]
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (["r.toml", "--out", "o 7", "--fresh"], ["r.toml", "--out", "o 7"]),
+        (["--set", "a=1", "r.toml", "--set", "b=2"], ["r.toml", "--set", "a=1", "--set", "b=2"]),
+        (["r.toml", "--no-strict", "--workers", "2", "--json"], ["r.toml", "--workers", "2", "--json"]),
+    ],
+)
+def test_a_verb_repeats_the_arguments_that_it_was_given(said: list[str], heard: list[str]) -> None:
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]  # a group's
+    context = run.make_context("run", said)
+
+    assert given(context, leave_out=ONLY_OF_RUN) == heard
