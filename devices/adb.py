@@ -19,7 +19,7 @@ from devices.circumstances import MARK
 from devices.phone import Phone
 from devices.python_board import PythonBoard
 from devices.sandbox import Finished, explain
-from devices.spec import read_cores, read_switch, split_options
+from devices.spec import read_cores, read_path, read_switch, split_options
 from pipeline.errors import DeviceError
 from targets import Target
 
@@ -125,7 +125,7 @@ def _benchmark(name: str, given: str | None) -> Path:
             f"{name}: needs LiteRT's benchmark_model built for the phone (bazel build -c opt --config=android_arm64 "
             f"//tflite/tools/benchmark:benchmark_model); give ?benchmark=PATH, or set {BENCHMARK}"
         )
-    path = Path(found).expanduser()
+    path = read_path(found, name)
     if not path.is_file():
         raise DeviceError(f"{name}: no file {path}; give benchmark_model's path by ?benchmark= or {BENCHMARK}")
     return path

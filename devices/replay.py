@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from devices import RECORDED, Measurement, Request
-from devices.spec import split_options
+from devices.spec import read_path, split_options
 from pipeline.errors import DeviceError, RefusedError, root_cause
 from targets import Target
 
@@ -123,7 +123,7 @@ def connect(spec: str, _target: Target | None) -> Replay:
     path = head.removeprefix("replay:")
     if path == head or not path:
         raise DeviceError(f"no device {spec!r}; write replay:FILE, FILE being what `edgepress bench --json` printed")
-    replay = Replay(Path(path).expanduser(), options.get("device", ""))
+    replay = Replay(read_path(path, head), options.get("device", ""))
     _ = replay.name
     return replay
 

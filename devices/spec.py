@@ -4,6 +4,7 @@ ssh://pi@board?cores=2,3&python=/opt/py/bin/python3      adb:SERIAL?benchmark=be
 """
 
 from collections.abc import Collection
+from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline.errors import DeviceError, did_you_mean
@@ -33,6 +34,16 @@ def read_cores(text: str, spec: str) -> tuple[int, ...]:
     if not all(core.isascii() and core.isdigit() and int(core[:6]) < MOST_CORES for core in cores):
         raise DeviceError(f"{spec!r:.120}: cores={text!r:.60} isn't a list of cores; write cores=2,3")
     return tuple(sorted({int(core) for core in cores}))
+
+
+def read_path(text: str, spec: str) -> Path:
+    """Return the path of an option, "~" and "~user" for their home folders."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{spec!r:.120}: {text!r:.120} begins with nobody's home folder; give the whole path"
+        ) from error
 
 
 def read_switch(text: str | None, key: str, spec: str) -> bool:

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from devices.board import MOST_OUTPUT_BYTES, Board, LinkLostError
 from devices.python_board import PythonBoard
 from devices.sandbox import Finished, explain
-from devices.spec import read_cores, read_switch, split_options
+from devices.spec import read_cores, read_path, read_switch, split_options
 from pipeline.errors import DeviceError, MissingExtraError
 from targets import Target
 
@@ -92,8 +92,8 @@ def connect(spec: str, _target: Target | None) -> PythonBoard:
     given: dict[str, Any] = {"host": host}
     given |= {"username": user} if user else {}
     given |= {"port": port} if port else {}
-    given |= {"client_keys": [str(Path(options["key"]).expanduser())]} if "key" in options else {}
-    given |= {"known_hosts": str(Path(options["known_hosts"]).expanduser())} if "known_hosts" in options else {}
+    given |= {"client_keys": [str(read_path(options["key"], head))]} if "key" in options else {}
+    given |= {"known_hosts": str(read_path(options["known_hosts"], head))} if "known_hosts" in options else {}
     keep = read_switch(options.get("keep"), "keep", spec)
     return PythonBoard(
         name,
@@ -126,6 +126,7 @@ def _read_address(head: str) -> tuple[str, str, int]:
 
 async def _connect(name: str, given: dict[str, Any]) -> "asyncssh.SSHClientConnection":
     ssh = _asyncssh()
+    _local_user()
     address = {key: value for key, value in given.items() if key != "host"}
     try:
         options = ssh.SSHClientConnectionOptions(
@@ -152,7 +153,7 @@ async def _connect(name: str, given: dict[str, Any]) -> "asyncssh.SSHClientConne
 
 def _why_not_connected(name: str, given: dict[str, Any], error: Exception) -> str:
     ssh = _asyncssh()
-    login = f"{given.get('username', getpass.getuser())}@{given['host']}"
+    login = f"{given.get('username') or _local_user()}@{given['host']}"
     by_hand = f"ssh {'-p ' + str(given['port']) + ' ' if given.get('port') else ''}{login}"
     if isinstance(error, ssh.HostKeyNotVerifiable):
         return (
@@ -172,6 +173,17 @@ def _why_not_connected(name: str, given: dict[str, Any], error: Exception) -> st
         f"can't connect ({error}); see whether {by_hand} works",
     )
     return f"{name}: {why}"
+
+
+def _local_user() -> str:
+    """Return the name of who asks, which asyncssh wants even where the board's user is named."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise DeviceError(
+            "nobody's name belongs to this process's user here, as in many a container, and ssh needs one; set LOGNAME, and name the "
+            "board's user: ssh://USER@host"
+        ) from error
 
 
 async def _execute(

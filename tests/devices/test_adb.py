@@ -255,6 +255,8 @@ def test_without_the_program_the_way_to_it_is_told(tmp_path: Path, monkeypatch: 
     with pytest.raises(DeviceError, match=r"needs LiteRT's benchmark_model .*give \?benchmark=PATH, or set EDGEPRESS"):
         connect("adb:x", None)
     monkeypatch.setenv(adb.BENCHMARK, str(tmp_path / "nothing"))
+    with pytest.raises(DeviceError, match=r"'~nobodyx/b' begins with nobody's home folder; give the whole path"):
+        connect("adb:x?benchmark=~nobodyx/b", None)
     with pytest.raises(DeviceError, match=r"no file .*nothing"):
         connect("adb:x", None)
 

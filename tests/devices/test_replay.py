@@ -174,6 +174,8 @@ def test_a_measurement_that_cannot_be_is_one_line(tmp_path: Path, changes: dict[
 
 
 def test_a_recording_that_is_not_there_or_endless_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="'~nobodyx/x' begins with nobody's home folder; give the whole path"):
+        open_device("replay:~nobodyx/x")
     with pytest.raises(DeviceError, match=r"can't read recording .*No such file"):
         open_device(f"replay:{tmp_path}/nothing")
     with pytest.raises(DeviceError, match="larger than 32 MiB"):

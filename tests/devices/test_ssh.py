@@ -1,6 +1,7 @@
 """Boards over ssh, by a real sshd on loopback: what comes home, what is refused, and that nothing stays behind."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -340,6 +341,18 @@ def test_a_board_that_is_off_is_one_line(board: SshBoard) -> None:
     assert "no host 'pi' is known" in _why_not_connected("ssh://pi", {"host": "pi"}, socket.gaierror())
 
 
+def test_a_user_without_a_name_is_told_what_to_set(board: SshBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = board.spec(python=board.fake_python())
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # a container's, of which its passwd knows nothing
+
+    with pytest.raises(DeviceError, match=r"ssh needs one; set LOGNAME, and name the board's user: ssh://USER@host"):
+        _ = open_device(spec).machine
+    monkeypatch.setenv("LOGNAME", "somebody")
+    assert open_device(spec.replace("ssh://", "ssh://root@")).machine
+
+
 def test_a_caller_may_have_an_event_loop_of_its_own(board: SshBoard) -> None:
     async def caller() -> str:
         return open_device(board.spec(python=board.fake_python())).machine
@@ -359,6 +372,8 @@ def test_a_caller_may_have_an_event_loop_of_its_own(board: SshBoard) -> None:
         ("ssh://board?cores=a", "isn't a list of cores"),
         ("ssh://board?cores=", "needs one value"),
         ("ssh://board?keep=yes", "neither 0 nor 1"),
+        ("ssh://board?key=~nobodyx/k", "'~nobodyx/k' begins with nobody's home folder; give the whole path"),
+        ("ssh://board?known_hosts=~nobodyx/k", "begins with nobody's home folder"),
     ],
 )
 def test_a_spec_that_is_wrong_is_one_line(spec: str, why: str) -> None:
