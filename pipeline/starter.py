@@ -86,12 +86,17 @@ epochs = 2
 
 
 def write_starter(folder: Path) -> tuple[Path, ...]:
-    """Write task.py and recipe.toml into a folder, which is made; RecipeError where either is there already."""
+    """Write task.py and recipe.toml into a folder, which is made; RecipeError where either is there already, or can't be written."""
     files = {folder / "task.py": TASK, folder / "recipe.toml": RECIPE}
-    for path in files:
-        if path.exists():
-            raise RecipeError(f"{path} is there already; name another folder, or move it away")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+    try:
+        for path in files:
+            if path.exists():
+                raise RecipeError(f"{path} is there already; name another folder, or move it away")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(
+            f"can't write a starter into {folder} ({error.strerror}); name a new folder, or an empty one that you may write"
+        ) from error
     return tuple(files)
