@@ -57,6 +57,9 @@ class Histogram:
     beyond: int
 
 
+_PER = " per inference"
+UNITS = frozenset({"us", "ms", "s", "B", "KiB", "%", "cycles", f"instructions{_PER}", f"misses{_PER}", f"KiB{_PER}"})
+"""Of quantities; none is ever below 0."""
 RECORDED = "replay of "
 """How the name of a recorded device begins."""
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from devices import RECORDED, Measurement, Request
+from devices import RECORDED, UNITS, Measurement, Request
 from devices.spec import read_path, split_options
 from pipeline.errors import DeviceError, RefusedError, root_cause
 from targets import Target
@@ -202,17 +202,24 @@ def _measurement(record: dict[str, Any], where: str) -> Measurement:
         measured = _ADAPTER.validate_json(json.dumps(record), strict=True)
     except ValidationError as error:
         raise DeviceError(f"{where}: {root_cause(error, known)}") from error
-    told = (measured.p90, measured.p90_low, measured.p90_high, measured.p99, measured.drift)
+    told = (measured.p90, measured.p90_low, measured.p90_high, measured.p99)
     optional = [figure for figure in told if figure is not None]
     spread = (measured.histogram.low, measured.histogram.high) if measured.histogram else ()
     figures = (measured.value, measured.low, measured.high, *measured.process_medians, *optional, *spread)
-    if not all(math.isfinite(figure) for figure in figures) or not measured.low <= measured.value <= measured.high:
+    if (
+        not all(math.isfinite(figure) for figure in (*figures, measured.drift or 0))
+        or not measured.low <= measured.value <= measured.high
+    ):
         raise DeviceError(
             f"{where}: a value lies within its interval; found {measured.value} in {measured.low} to {measured.high}"
         )
     processes, medians = max(1, measured.processes), len(measured.process_medians)
     if (measured.label == "measured" or processes > 1) and medians != processes:
         raise DeviceError(f"{where}: process_medians has one median a process; found {medians} of {processes}")
+    if min(figures) < 0 or (measured.quantity == "latency" and not min(figures)):
+        raise DeviceError(f"{where}: {measured.quantity} = {min(figures):g}; no figure is below 0, and no latency is 0")
+    if measured.unit not in UNITS:
+        raise DeviceError(f"{where}: unknown unit {measured.unit!r:.60}; known: {', '.join(sorted(UNITS))}")
     if measured.valid == bool(measured.why_invalid):
         raise DeviceError(f"{where}: valid = {measured.valid} goes with why_invalid = {measured.why_invalid!r:.60}")
     return measured

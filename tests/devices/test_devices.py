@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devices import QUICK, Device, backends, described, open_device, set_up
+from devices import QUICK, UNITS, Device, backends, described, open_device, set_up
 from devices.adb import read_devices
 from pipeline.errors import DeviceError
 from targets import known_targets, load_target
@@ -117,7 +117,8 @@ def test_a_device_gives_typed_numbers_with_their_circumstances(tmp_path: Path, n
             if name != "pool":  # its boards speak for themselves
                 assert (measurement.device, measurement.machine) == (device.name, device.machine)
             assert (measurement.runtime, measurement.runtime_version) == device.runtime(model)
-            assert measurement.low <= measurement.value <= measurement.high
+            assert measurement.unit in UNITS
+            assert 0 <= measurement.low <= measurement.value <= measurement.high
             assert (measurement.threads, measurement.model) == (ONCE.threads, model.name)
             assert measurement.model_sha256 in measurement.together
             assert measurement.valid == (not measurement.why_invalid)

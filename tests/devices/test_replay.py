@@ -51,7 +51,7 @@ def recording(path: Path, *measured: Measurement) -> str:
 
 def test_what_was_recorded_comes_back_and_says_that_it_is_a_recording(tmp_path: Path) -> None:
     model = write_tflite(tmp_path / "m.tflite")
-    emulated = of(model, quantity="instructions", unit="1", label="emulated", how="")
+    emulated = of(model, quantity="instructions", unit="instructions per inference", label="emulated", how="")
     device = open_device(recording(tmp_path / "r.jsonl", of(model), emulated))
 
     [(latency, instructions)] = device.measure([model], QUICK)
@@ -163,6 +163,10 @@ def test_a_file_that_is_no_recording_is_one_line(tmp_path: Path, text: str, why:
         ({"threads": 1.5}, "key 'threads'"),
         ({"together": "abc"}, "key 'together'"),
         ({"speed": 1}, "unknown key 'speed'"),
+        ({"value": -5.0, "low": -6.0}, "latency = -6; no figure is below 0"),
+        ({"process_medians": (0.0, 102.0)}, "latency = 0; .* no latency is 0"),
+        ({"p90": -1.0}, "latency = -1; no figure is below 0"),
+        ({"unit": "parsecs"}, "unknown unit 'parsecs'; known: %, B, "),
     ],
 )
 def test_a_measurement_that_cannot_be_is_one_line(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
