@@ -11,6 +11,7 @@ import shlex
 import sys
 from contextlib import suppress
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,10 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line; turn an EdgepressError into one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as stderr does: a file's name may hold what can't be written
     try:
         app()
     except ModuleNotFoundError as error:

@@ -52,6 +52,17 @@ def test_a_file_gets_a_table_with_all_that_makes_its_number_trustworthy(tmp_path
     assert "quick: too short" in result.stdout
 
 
+@pytest.mark.parametrize("device", ["tflm", "host"])
+def test_a_name_that_the_terminal_cannot_write_is_escaped(tmp_path: Path, device: str) -> None:
+    model = write_tflite(tmp_path / "mö del.tflite")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    command = [EDGEPRESS, "bench", str(model), "--quick", "--device", device]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(rf"m\xf6 del.tflite on {device}: ")
+
+
 def test_json_is_one_document_and_nothing_else(tmp_path: Path) -> None:
     model = write_tflite(tmp_path / "m.tflite")
 
