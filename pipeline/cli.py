@@ -27,7 +27,7 @@ from pipeline.verbs.fit import fit
 from pipeline.verbs.next_command import after_run, given
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
 from pipeline.verbs.pack import pack
-from pipeline.verbs.printing import print_reports
+from pipeline.verbs.printing import print_reports, stdout_kept
 from pipeline.verbs.report import report as report_verb
 from pipeline.verbs.report import write_at_end
 from pipeline.verbs.targets import targets
@@ -149,11 +149,12 @@ def run(
     reports = []
     try:
         check_count(workers, cluster)
-        loaded = _load(recipe, settings, target)
-        with watching() as watched, logged(watched, log or [], out) as watcher, hired(workers, cluster) as crew:
-            for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher, crew=crew):
-                reports.append(report)  # an error on a later target must not lose those before it
-                watcher.report(loaded[0], report)
+        with stdout_kept(for_json=as_json):
+            loaded = _load(recipe, settings, target)
+            with watching() as watched, logged(watched, log or [], out) as watcher, hired(workers, cluster) as crew:
+                for report in press(*loaded, out=out, devices=device or [], fresh=fresh, watcher=watcher, crew=crew):
+                    reports.append(report)  # an error on a later target must not lose those before it
+                    watcher.report(loaded[0], report)
     except EdgepressError:
         if not as_json:
             print_reports(reports)

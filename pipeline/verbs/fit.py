@@ -8,7 +8,7 @@ import typer
 
 from pipeline.verbs.next_command import after_run
 from pipeline.verbs.options import Cluster, Devices, Json, RecipePath, Targets, WorkerCount
-from pipeline.verbs.printing import console, print_reports
+from pipeline.verbs.printing import console, print_reports, stdout_kept
 from pipeline.verbs.report import write_at_end
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def fit(
         "fit.hours": hours,
     }
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
-    loaded, found, reports = _searched(recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster)
+    with stdout_kept(for_json=as_json):
+        loaded, found, reports = _searched(
+            recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster
+        )
     write_at_end(reports, out)
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "reports": [report.to_json() for report in reports]}, indent=1))

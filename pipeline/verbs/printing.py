@@ -1,7 +1,9 @@
-"""How verbs print tables: as wide as the terminal, and where there is none, wide enough to stay whole."""
+"""How verbs print: tables as wide as the terminal, and where there is none, wide enough to stay whole; JSON alone on stdout."""
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,23 @@ def console(log_width: int = LOG_WIDTH) -> "Console":
     from rich.console import Console  # noqa: PLC0415 - only a table needs it
 
     return Console() if sys.stdout.isatty() else Console(width=log_width)
+
+
+@contextmanager
+def stdout_kept(*, for_json: bool) -> Iterator[None]:
+    """While a verb works, send what a user's task prints, or a process of its own, to stderr where stdout is for a JSON document."""
+    if not for_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def print_reports(reports: Iterable["Report"]) -> None:

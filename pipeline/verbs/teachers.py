@@ -8,6 +8,7 @@ import typer
 from pipeline.errors import TeacherError
 from pipeline.verbs.next_command import given, say_next
 from pipeline.verbs.options import Json, RecipePath
+from pipeline.verbs.printing import stdout_kept
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. audit.epochs=4; may be repeated.", show_default=False)
@@ -20,7 +21,7 @@ def teachers(context: typer.Context, recipe: RecipePath, *, settings: Settings =
     from pipeline.console import watching  # noqa: PLC0415 - with it
     from pipeline.report.audited import COLUMNS, notes, rows, why_stopped  # noqa: PLC0415 - with it
 
-    with watching() as watcher:
+    with stdout_kept(for_json=as_json), watching() as watcher:
         found = audit(*load(recipe, settings=settings or [], targets=[]), watcher=watcher)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
