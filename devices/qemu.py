@@ -91,6 +91,11 @@ class Qemu:
 
     def measure(self, models: Sequence[Path], request: Request) -> list[tuple[Measurement, ...]]:
         """Count what an inference of each file costs; a busy machine changes no count, so the files take no turns."""
+        counts = [core.count.value for core in self.target.cores if core.count]
+        if counts and request.threads > sum(counts):
+            raise DeviceError(
+                f"qemu as {self.target.name}: {request.threads} threads want {request.threads} cores; it has {sum(counts)}"
+            )
         together = tuple(_digest(model) for model in models)
         return [self._measure(model, request, together) for model in models]
 
@@ -206,6 +211,11 @@ class Qemu:
             f"latency model from counts, fitted to {sum(point.fitted for point in calibration.published)} published "
             f"figures; its error is {calibration.low_percent:+.0f} to {calibration.high_percent:+.0f} % with 95 %: "
             f"edgepress devices --calibration {self.target.name}"
+        )
+        how += (
+            f"; for {threads} of {request.threads} threads, the cores of its first group"
+            if threads < request.threads
+            else ""
         )
         band = (min(guess.low for guess in each) * 1000, max(guess.high for guess in each) * 1000)
         values = tuple(guess.value * 1000 for guess in each)

@@ -99,6 +99,11 @@ def test_each_format_has_its_runtime(tmp_path: Path) -> None:
         unready("raspberry-pi-zero-2-w").runtime(onnx)
 
 
+def test_more_threads_than_the_target_has_cores_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="qemu as raspberry-pi-4: 16 threads want 16 cores; it has 4"):
+        unready("raspberry-pi-4").measure([write_tflite(tmp_path / "m.tflite")], replace(QUICK, threads=16))
+
+
 @pytest.fixture(scope="module")
 def arm() -> Userland:
     found = expected()
