@@ -15,7 +15,7 @@ from pathlib import Path
 
 from devices import Measurement, Request
 from devices.layer_times import LayerTime, read_profile
-from devices.sandbox import Limits, explain, run_python
+from devices.sandbox import Limits, check_name, explain, run_python
 from devices.turns import (
     RUNNER,
     Turn,
@@ -96,6 +96,7 @@ def _turn(model: Path, request: Request) -> Turn:
 
 
 def _run(model: Path, request: Request, *more: str) -> str:
+    check_name(model)
     arguments = runner_arguments(str(model), request, cores=_idlest(request.threads), inputs=request.inputs)
     finished = run_python(RUNNER, [*arguments, *more], limits=Limits(wall_seconds=wall_seconds(request)))
     if not finished.ok:

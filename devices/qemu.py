@@ -26,7 +26,7 @@ from devices.arm.counts import Counts, read_all
 from devices.arm.overlay import cache_kib, write_overlay
 from devices.arm.userland import HOW_TO_SET_UP, Userland, expected, userland
 from devices.latency_model import CORES, LINE_BYTES, estimate, work
-from devices.sandbox import Limits, explain
+from devices.sandbox import Limits, check_name, explain
 from devices.turns import RUNNER, is_tflite
 from pipeline.errors import DeviceError, RefusedError
 from targets import Emulation, Target, known_targets, load_target
@@ -152,6 +152,7 @@ class Qemu:
 
     def _run(self, model: Path, arguments: Sequence[str], place: Path, *, plugin: Sequence[str]) -> None:
         """Run the runner in a fresh guest, and see that it is the runtime that is promised."""
+        check_name(model.absolute())
         runtime = self.runtime(model)
         prefix = place / "root"
         self.arm.lay_root(prefix, self.emulation.bits)

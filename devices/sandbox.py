@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, ModelError
 
 LONGEST_TOLD = 200
 UNFLUSHED = 120
@@ -55,6 +55,16 @@ class Finished:
     def ok(self) -> bool:
         """Whether it ended by itself with 0."""
         return self.code == 0 and not self.timed_out
+
+
+def check_name(model: Path) -> None:
+    """Refuse a path that ONNX Runtime and LiteRT can't open: they take UTF-8 alone, and would call a sound file broken."""
+    try:
+        str(model).encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"can't open model {model}: the runtimes take names in UTF-8 only; rename the file, or its folder"
+        ) from error
 
 
 def run_python(

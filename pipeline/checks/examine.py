@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.sandbox import Finished, Limits, explain, run_python
+from devices.sandbox import Finished, Limits, check_name, explain, run_python
 from pipeline.checks.graph import Graph, typed
 from pipeline.checks.view import from_json
 from pipeline.errors import ModelError
@@ -50,6 +50,7 @@ def examine(path: Path, *, limits: Limits = LIMITS) -> Examined:
     """Examine an ONNX or TFLite file; ModelError, in one line, when it is neither, or can't be read within the limits."""
     if not path.is_file():
         raise ModelError(f"can't read model {path} (no such file); give an .onnx or .tflite file")
+    check_name(path.absolute())
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(ROOT), str(path.absolute()), folder]
         finished = run_python(EXAMINER, arguments, limits=limits, cwd=Path(folder))

@@ -202,6 +202,13 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert_refused(bench(*arguments), error, told)
 
 
+@pytest.mark.parametrize("verb", ["check", "bench"])
+def test_a_sound_file_of_a_name_that_the_runtimes_cannot_open_is_not_called_broken(tmp_path: Path, verb: str) -> None:
+    model = write_tflite(tmp_path / os.fsdecode(b"m\xe9.tflite"))
+
+    assert_refused(CliRunner().invoke(app, [verb, str(model)]), ModelError, "take names in UTF-8 only; rename the file")
+
+
 def test_a_model_that_hangs_ends_by_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devices.host.wall_seconds", lambda _: 3.0)
 
