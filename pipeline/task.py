@@ -348,10 +348,9 @@ class LoadedTask:
 
     def _teacher_fingerprint(self, name: str) -> str:
         teacher, what = self.teachers()[name], f"teachers()[{name!r}].network"
-        if teacher.network is None:
-            return text_fingerprint(name, teacher.given_digest())
-        network = self._network_fingerprint(what, lambda: self.teacher(name), teacher.network)
-        return text_fingerprint(name, network, teacher.given_digest())
+        own, shown = teacher.network, [self.fingerprint(f"inputs:{name}")] if teacher.inputs else []
+        network = [self._network_fingerprint(what, lambda: self.teacher(name), own)] if own else []
+        return text_fingerprint(name, *network, teacher.given_digest(), *shown)
 
     def _network_fingerprint(self, what: str, build: Callable[[], nn.Module], constructor: Any) -> str:
         """Two builds must agree: weights that differ each time would never be found again."""

@@ -14,11 +14,11 @@ Sample = tuple[np.ndarray[Any, np.dtype[np.float32]], Any]
 
 
 class Net(nn.Module):
-    """Convolution, BatchNorm, ReLU, dropout, linear: [N, 1, 8, 8] to [N, 4]."""
+    """Convolution, BatchNorm, ReLU, dropout, linear: [N, C, 8, 8] to [N, 4]."""
 
-    def __init__(self, width: int = 8) -> None:
+    def __init__(self, width: int = 8, *, channels: int = 1) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.features = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Linear(width * 8, 4)
 

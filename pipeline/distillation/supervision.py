@@ -23,6 +23,7 @@ from pipeline.artifact import Artifact
 from pipeline.batches import Batch, Evaluation, answer, on_device, split_batches, views_of
 from pipeline.distillation.compare import SoftLoss, answers_of, choose, labels_of
 from pipeline.distillation.features import Pair
+from pipeline.distillation.hearing import hearing
 from pipeline.distillation.live import LiveTeachers
 from pipeline.distillation.schedule import Scheduled, at, smallest
 from pipeline.distillation.teachers import Recorded, read_recorded, temperatures
@@ -183,7 +184,7 @@ def _live(
     if not losses:
         return None
     networks = {
-        name: load(artifact, context.task)
+        name: hearing(load(artifact, context.task), name, context.task)
         for name, artifact in _named(inputs, NETWORK).items()
         if artifact.kind == "network"
     }

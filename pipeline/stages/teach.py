@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.architecture import load_network, macs_of, parameters_of, save_network
 from pipeline.artifact import Artifact, Facts
 from pipeline.batches import evaluate
+from pipeline.distillation.hearing import hearing
 from pipeline.distillation.supervision import TAKES, SupervisionConfig, supervise
 from pipeline.errors import TaskError, one_line
 from pipeline.stage import Context, Progress, Stage
@@ -43,7 +44,7 @@ class TeachConfig(TrainingConfig, SupervisionConfig):
 def run(inputs: Mapping[str, Artifact], config: TeachConfig, context: Context) -> Facts:
     """Give the trained teacher."""
     task = context.task
-    module = task.teacher(config.teacher)
+    module = hearing(task.teacher(config.teacher), config.teacher, task)
     weights = task.teachers()[config.teacher].weights
     said = (
         _trained(module, inputs, config, context)

@@ -309,3 +309,10 @@ def test_a_teachers_weights_count_by_content(tmp_path: Path) -> None:
         return task.fingerprint("teacher:wide")
 
     assert printed(b"one") == printed(b"one") != printed(b"two")
+
+
+def test_what_a_teacher_is_shown_counts_as_its_own_code_does() -> None:
+    def printed(**shown: Any) -> str:
+        return loaded(variant(teachers=lambda _self: {"wide": Teacher(Net, **shown)})).fingerprint("teacher:wide")
+
+    assert printed() != printed(inputs=lambda x: x + 1) != printed(inputs=lambda x: x + 2)

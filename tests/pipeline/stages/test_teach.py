@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from pipeline.architecture import load_network
 from pipeline.batches import evaluate
 from pipeline.errors import TaskError
+from pipeline.recorded_outputs import read_answers
+from pipeline.stages import distill, outputs
 from pipeline.stages.teach import STAGE, read_weights
 from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher
@@ -58,6 +60,30 @@ def test_trained_weights_are_taken_as_they_are(tmp_path: Path, form: str) -> Non
 
     assert same_weights(weights_of(load_network(artifact, taught(path))), weights_of(trained))
     assert "history" not in artifact.facts
+
+
+class Turned(Bars):
+    """The small task with a teacher of three channels, each turned round."""
+
+    def teachers(self) -> dict[str, Teacher]:
+        return {"own": Teacher(lambda: Net(16, channels=3), inputs=lambda x: (5 - 3 * x).repeat(1, 3, 1, 1))}
+
+
+def test_a_teacher_with_inputs_of_its_own_learns_and_is_judged_and_looked_at_on_those(tmp_path: Path) -> None:
+    task = LoadedTask(raw=Turned(), root=Path(__file__).parent)
+    artifact = make(STAGE, task, tmp_path / "teach", teacher="own", epochs=8, batch_size=16)
+    said = {
+        split: make(outputs.STAGE, task, tmp_path / split, {"model": artifact}, split=split, views=2, teacher="own")
+        for split in ("train", "validation")
+    }
+    answers = read_answers(said["validation"])
+    inputs = {"teacher:own": artifact, "teacher_outputs:own": said["train"]}
+    settings: dict[str, Any] = {"epochs": 1, "views": 2, "losses": {"hints": 1.0}}
+    student = make(distill.STAGE, task, tmp_path / "distill", inputs, **settings)
+
+    assert task.score(answers, task.targets("validation")) == artifact.facts["validation_score"] > 0.9
+    assert weights_of(load_network(artifact, task)).keys() == Net(16).state_dict().keys()
+    assert student.facts["steps"] > 0
 
 
 def test_a_given_teacher_needs_no_labels(tmp_path: Path) -> None:
