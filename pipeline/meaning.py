@@ -42,6 +42,7 @@ class Meaning:
         told = [_as_told(output.float(), kind) for output, kind in zip(chosen, kinds, strict=True)]
         if self.classes:
             told[0] = self._among_all(told[0])
+        self._refuse_one_class(told, kinds)
         return [output.numpy() for output in told]
 
     def facts(self, count: int) -> dict[str, Any]:
@@ -71,6 +72,14 @@ class Meaning:
         raise TaskError(
             f"teacher {self.who!r} has no output {output!r}; it has {known}{did_you_mean(str(output), names)}"
         )
+
+    def _refuse_one_class(self, told: Sequence[Tensor], kinds: Sequence[str]) -> None:
+        for output, kind in zip(told, kinds, strict=True):
+            if kind in ("logits", "probabilities") and (output.ndim < 2 or output.shape[1] == 1):
+                raise TaskError(
+                    f"teacher {self.who!r}: answers = {kind!r}, but {list(output.shape[1:])} a sample are no classes to choose from; "
+                    "say 'sigmoids' for a yes or no, 'values' for a number, or give an output [N, K]"
+                )
 
     def _among_all(self, output: Tensor) -> Tensor:
         if output.ndim < 2 or output.shape[1] != len(self.classes):

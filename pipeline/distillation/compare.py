@@ -1,7 +1,7 @@
 """Compare: which losses between outputs a training uses, and their sum over all outputs that student and teachers have.
 
 What the outputs are is known from the teacher, else told from the labels: whole numbers with one dimension less than
-the outputs are classes.
+the outputs are classes; one number alone names none, since its softmax is always 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,8 @@ def kinds_of(task: LoadedTask, shapes: Sequence[tuple[int, ...]]) -> tuple[Answe
     """Return what outputs of these shapes, without samples, are by the labels; without labels or a loss of the task's own, classes."""
     target = task.sample(task.splits.train, "train", 0)[1]
     if target is None:
-        return ("values" if hasattr(task.raw, "loss") else "logits",) * len(shapes)
+        classes = not hasattr(task.raw, "loss")
+        return tuple("logits" if classes and shape[:1] > (1,) else "values" for shape in shapes)
     parts = target if isinstance(target, tuple | list) and len(target) == len(shapes) > 1 else [target] * len(shapes)
     return tuple(_kind(part, shape) for part, shape in zip(parts, shapes, strict=True))
 
@@ -113,7 +114,8 @@ def _are_classes(labels: Tensor | None, output: Tensor) -> bool:
 
 def _kind(target: Any, shape: tuple[int, ...]) -> Answers:
     label = np.asarray(target)
-    return "logits" if np.issubdtype(label.dtype, np.integer) and len(shape) == label.ndim + 1 else "values"
+    named = np.issubdtype(label.dtype, np.integer) and len(shape) == label.ndim + 1
+    return "logits" if named and shape[0] > 1 else "values"
 
 
 def _check_shapes(outputs: tuple[Any, ...], teachers: list[Tensor]) -> None:

@@ -99,5 +99,5 @@ def class_logits(answers: Answers, targets: NDArray[Any]) -> Tensor | None:
     """Return answers [N, K, ...] whose classes targets [N, ...] name; None where they name none."""
     if isinstance(answers, tuple) or not np.issubdtype(targets.dtype, np.integer):
         return None
-    named = (len(answers), *answers.shape[2:]) == targets.shape
+    named = (len(answers), *answers.shape[2:]) == targets.shape and answers.shape[1:2] > (1,)
     return torch.as_tensor(np.array(answers)) if named else None

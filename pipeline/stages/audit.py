@@ -106,7 +106,7 @@ def _probe(inputs: Mapping[str, Artifact], config: AuditConfig, context: Context
 
 STAGE = Stage(
     name="audit",
-    version=1,
+    version=2,
     config=AuditConfig,
     takes=("model*", *TAKES),
     gives="audit",

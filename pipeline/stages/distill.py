@@ -75,7 +75,7 @@ def _better(student: nn.Module, mutual: Mutual, result: TrainingResult, judge: E
 
 STAGE = Stage(
     name="distill",
-    version=1,
+    version=2,
     config=DistillConfig,
     takes=("network?", *TAKES),
     gives="network",

@@ -269,7 +269,7 @@ def _aim(cuts: list[dict[str, Any]]) -> dict[str, Any]:
 
 STAGE = Stage(
     name="prune",
-    version=2,
+    version=3,
     config=PruneConfig,
     takes=("network", "costs?", *TAKES),
     gives="network",

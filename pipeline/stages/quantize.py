@@ -129,7 +129,7 @@ def _trained(prepared: Prepared, inputs: Mapping[str, Artifact], config: Quantiz
 
 STAGE = Stage(
     name="quantize",
-    version=2,
+    version=3,
     config=QuantizeConfig,
     takes=("network", "scheme?", "sensitivity?", *TAKES),
     gives="quantized",

@@ -129,7 +129,7 @@ def _refuse_compressed(path: Path) -> None:
 
 STAGE = Stage(
     name="teach",
-    version=1,
+    version=2,
     config=TeachConfig,
     takes=TAKES,
     gives="network",

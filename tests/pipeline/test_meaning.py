@@ -60,3 +60,9 @@ def test_outputs_are_chosen_by_name_or_by_number_in_the_order_asked_for() -> Non
 def test_what_does_not_fit_is_told(meaning: Meaning, said: str) -> None:
     with pytest.raises(TaskError, match=said):
         meaning.recorded([torch.tensor([[-2.0, 3.0]])], ("logits",))
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_one_number_is_no_choice_of_classes(kind: str) -> None:
+    with pytest.raises(TaskError, match=rf"teacher 'a': answers = '{kind}', but \[1\] a sample are no classes"):
+        Meaning(answers=(kind,), who="a").recorded([torch.ones(2, 1)], ())

@@ -1,0 +1,74 @@
+"""What answers are, told from labels and shapes, and which losses may compare them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.distillation.compare import kinds_of
+from pipeline.stages import distill, outputs, teach
+from pipeline.task import LoadedTask
+from pipeline.teacher import Teacher
+from tests.small_stages import make
+from tests.small_task import Bars, Net, Sample, bars
+
+
+def with_one_output(width: int) -> nn.Module:
+    network = Net(width)
+    network.classifier = nn.Linear(width * 8, 1)
+    return network
+
+
+class YesOrNo(Bars):
+    """Is the bar in the lower half? One output, whole numbers as targets."""
+
+    def teachers(self) -> dict[str, Teacher]:
+        return {"one": Teacher(lambda: with_one_output(16))}
+
+    def student(self) -> nn.Module:
+        return with_one_output(8)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output[:, 0], target.float())
+
+    def score(self, outputs: Any, targets: Any) -> float:
+        return float(((outputs[:, 0] > 0) == targets).mean())
+
+    def _split(self, seed: int, count: int) -> list[Sample]:
+        return [(picture, int(label >= 2)) for picture, label in super()._split(seed, count)]
+
+
+def loaded(raw: Any) -> LoadedTask:
+    return LoadedTask(raw=raw, root=Path(__file__).parent)
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "kind"),
+    [
+        (bars(), (4,), "logits"),
+        (bars(), (1,), "values"),
+        (bars(), (), "values"),
+        (bars(), (4, 3), "values"),
+        (bars(labelled=False), (4,), "logits"),
+        (bars(labelled=False), (1,), "values"),
+        (loaded(YesOrNo()), (1,), "values"),
+    ],
+)
+def test_classes_are_two_or_more_numbers_that_whole_targets_name(
+    task: LoadedTask, shape: tuple[int, ...], kind: str
+) -> None:
+    assert kinds_of(task, [shape]) == (kind,)
+
+
+def test_a_student_of_one_output_learns_from_its_teacher_alone(tmp_path: Path) -> None:
+    task = loaded(YesOrNo())
+    teacher = make(teach.STAGE, task, tmp_path / "teach", teacher="one", epochs=6, batch_size=16)
+    said = make(outputs.STAGE, task, tmp_path / "said", {"model": teacher}, split="train", views=4)
+    taught: dict[str, Any] = {"epochs": 6, "batch_size": 16, "soft_weight": 1.0}
+    student = make(distill.STAGE, task, tmp_path / "distill", {"teacher_outputs:one": said}, **taught)
+    losses = [epoch["loss"] for epoch in student.facts["history"]]
+
+    assert losses[0] > losses[-1] > 0
+    assert student.facts["validation_score"] > 0.9
