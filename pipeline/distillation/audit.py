@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.distillation.calibration import calibration_error, class_rows, temperature_of
+from pipeline.resampled import bounds
 
 SWAPPED = 0.1
 """So much more often right with its classes in another order: far above what chance finds among K! orders of a fair teacher."""
 KNOWS = 0.5
 """Below this in the best order it is no order that ails the teacher; the best of K! orders flatters a teacher that guesses."""
 PREPARED = 0.05
-"""So much better on data prepared otherwise; smaller gains are noise, or a network that doesn't care."""
+"""Better by this share of the score on data prepared otherwise; smaller gains, shown or not, are a network that doesn't care."""
 TOO_SURE = 2.0
 """A temperature above this: the middle of what Guo et al. 2017 (table 4 of the supplement) found for networks in use is below."""
 COSTLY = 1.5
@@ -75,16 +78,20 @@ def over_confidence(logits: Tensor, labels: Tensor) -> Finding | None:
     )
 
 
-def other_preparation(now: float, others: Mapping[str, float]) -> Finding | None:
-    """Say whether a teacher scores much better on data prepared otherwise; scores are higher where better."""
+def other_preparation(
+    now: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]], *, higher_is_better: bool
+) -> Finding | None:
+    """Say whether a teacher scores much better on data prepared otherwise, by `resampled_scores` of the same draws."""
     if not others:
         return None
-    best = max(others, key=lambda name: others[name])
-    if others[best] - now < PREPARED:
+    sign = 1.0 if higher_is_better else -1.0
+    best = max(others, key=lambda name: sign * float(others[name][0]))
+    gain, before, after = bounds(sign * (others[best] - now)), float(now[0]), float(others[best][0])
+    if gain["low"] <= 0 or gain["value"] < PREPARED * max(abs(before), abs(after)):
         return None
     return Finding(
         "wrong-preprocessing",
-        f"scores {now:.4f} on the data as it gets them, and {others[best]:.4f} on {best}: give Teacher(inputs=...) that prepares them so",
+        f"scores {before:.4f} on the data as it gets them, and {after:.4f} on {best}: give Teacher(inputs=...) that prepares them so",
         broken=True,
     )
 

@@ -22,8 +22,10 @@ from pipeline.distillation.preparations import preparations
 from pipeline.file_networks import file_network
 from pipeline.meaning import meaning_of
 from pipeline.recorded_outputs import Answers
+from pipeline.resampled import resampled_scores
 from pipeline.task import LoadedTask
 
+Scores = NDArray[np.float64]
 PREPARED_SAMPLES = 500
 """So many samples of the validation split are prepared otherwise; one of them is a fifth of a point."""
 
@@ -38,7 +40,7 @@ def findings(name: str, model: Artifact, answers: Answers, task: LoadedTask) -> 
         found = (swapped_classes(logits, labels, task.labels), over_confidence(logits, labels))
         yield from (finding for finding in found if finding)
     now, others = _otherwise(name, model, task)
-    finding = other_preparation(now, others)
+    finding = other_preparation(now, others, higher_is_better=task.metric.higher_is_better)
     if finding:
         yield finding
 
@@ -72,24 +74,25 @@ def size_against(model: Artifact, student: nn.Module, task: LoadedTask) -> dict[
     }
 
 
-def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[float, dict[str, float]]:
-    """Return a teacher's score on the data as it gets them, and by preparation as it might; higher is better."""
+def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[Scores, dict[str, Scores]]:
+    """Return a teacher's resampled scores on the data as it gets them, and by preparation as it might."""
     batch = next(iter(split_batches(task, "validation", batch_size=PREPARED_SAMPLES)))
     ways = preparations(batch.inputs[0], task.preprocessing) if len(batch.inputs) == 1 else {}
     if not ways:
-        return 0.0, {}
+        return np.zeros(0), {}
     network = file_network(model) if model.kind in ("onnx", "tflite", "keras") else load_network(model, task)
-    sign = 1.0 if task.metric.higher_is_better else -1.0
+    targets = task.targets("validation")
+    assert targets is not None
 
-    def score(inputs: tuple[Tensor, ...]) -> float:
+    def scores(inputs: tuple[Tensor, ...]) -> Scores:
         [(_, outputs)] = answer(network, [replace(batch, inputs=inputs)])
         said = meaning_of(name, task).recorded(outputs, getattr(network, "outputs", ()))
-        return sign * task.score(tuple(said) if len(said) > 1 else said[0], np.asarray(batch.targets))
+        return resampled_scores(task.score, tuple(said) if len(said) > 1 else said[0], targets[: len(batch.index)])
 
     shown = task.heard(name, batch.inputs)
     pictures = {way: prepare(batch.inputs[0]).float() for way, prepare in ways.items()}
-    return score(shown), {
-        way: score((value,))
+    return scores(shown), {
+        way: scores((value,))
         for way, value in pictures.items()
         if len(shown) == 1 and value.shape == shown[0].shape and not torch.allclose(value, shown[0], atol=1e-3)
     }

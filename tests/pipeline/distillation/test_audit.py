@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from pipeline.distillation.audit import other_preparation, over_confidence, swapped_classes, verdict
 from pipeline.distillation.preparations import preparations
@@ -38,13 +40,37 @@ def test_a_loud_teacher_is_over_confident_and_a_sound_one_is_not() -> None:
     assert over_confidence(logits(), LABELS) is None
 
 
-def test_a_better_preparation_is_named_and_a_little_better_one_is_noise() -> None:
-    found = other_preparation(0.7, {"inverted values": 0.72, "values from 0 to 255": 0.95})
+def scores(value: float, spread: float = 0.01) -> NDArray[np.float64]:
+    """Resampled scores around a value: what is lucky for one is lucky for another, as the draws are the same."""
+    return np.array([value, *np.random.default_rng(0).normal(value, spread, 400)])
+
+
+def test_a_better_preparation_is_named_and_a_little_better_one_is_none() -> None:
+    others = {"inverted values": scores(0.72), "values from 0 to 255": scores(0.95)}
+    found = other_preparation(scores(0.7), others, higher_is_better=True)
 
     assert found is not None
-    assert "0.9500 on values from 0 to 255: give Teacher(inputs=...)" in found.says
-    assert other_preparation(0.93, {"inverted values": 0.95}) is None
-    assert other_preparation(0.93, {}) is None
+    assert "scores 0.7000 on the data as it gets them, and 0.9500 on values from 0 to 255" in found.says
+    assert other_preparation(scores(0.93), {"inverted values": scores(0.95)}, higher_is_better=True) is None
+    assert other_preparation(scores(0.93), {}, higher_is_better=True) is None
+
+
+def test_the_metric_s_own_unit_and_direction_count() -> None:
+    percent = other_preparation(scores(91.2), {"inverted values": scores(91.3)}, higher_is_better=True)
+    dollars = other_preparation(scores(153.2), {"inverted values": scores(153.1)}, higher_is_better=False)
+    halved = other_preparation(
+        scores(153.2), {"inverted values": scores(80.0), "BGR": scores(200.0)}, higher_is_better=False
+    )
+
+    assert (percent, dollars) == (None, None)
+    assert halved is not None
+    assert "scores 153.2000 on the data as it gets them, and 80.0000 on inverted values" in halved.says
+
+
+def test_a_preparation_that_is_better_by_chance_is_not_named() -> None:
+    lucky = np.array([0.9, *np.random.default_rng(1).normal(0.9, 0.3, 400)])
+
+    assert other_preparation(scores(0.7), {"inverted values": lucky}, higher_is_better=True) is None
 
 
 def bounds(low: float, value: float, high: float) -> dict[str, float]:
