@@ -65,7 +65,7 @@ class Stage:
     """One kind of step.
 
     `takes` are names of inputs: a trailing "?" marks one that may be left out, a trailing "*" any number of them, named
-    "teacher:NAME". `reads` names the parts of the task that go into the key (see `pipeline.task.PARTS`), filled from the
+    "teacher:NAME". `reads` names the parts of the task that go into the key (see `LoadedTask.fingerprint`), filled from the
     config where that says which: "data.{split}". `libraries` are distributions whose versions go into it. `version`
     rises whenever the same inputs would give another result.
     """

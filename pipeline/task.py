@@ -322,7 +322,7 @@ class LoadedTask:
         return self._ask("collate", lambda: stack(samples))
 
     def fingerprint(self, part: str) -> str:
-        """Return what identifies one of PARTS, or "teacher:NAME", or "inputs:NAME", how that teacher is shown the data.
+        """Return what identifies one of PARTS, "name", "teacher:NAME", or "inputs:NAME", how that teacher is shown the data.
 
         Data counts by content, a network by its code, structure and first weights, a function by its code.
         """

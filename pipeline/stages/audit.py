@@ -110,7 +110,10 @@ STAGE = Stage(
     config=AuditConfig,
     takes=("model*", *TAKES),
     gives="audit",
-    reads=("data.train", "data.validation", "student", "teachers", "loss", "score", "augment", "collate", "labels"),
+    reads=(
+        *("data.train", "data.validation", "student", "teachers", "loss", "score", "augment", "collate"),
+        *("labels", "preprocessing"),
+    ),
     libraries=("torch", "lightning-fabric", "torchmetrics", "scipy"),
     run=run,
 )

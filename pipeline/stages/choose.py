@@ -245,7 +245,10 @@ STAGE = Stage(
     config=ChooseConfig,
     takes=(),
     gives="choice",
-    reads=("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
-    libraries=("torch", "torchao", "lightning-fabric", "litert-torch", "ai-edge-litert", "scipy"),
+    reads=(
+        *("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
+        *("name", "labels", "preprocessing"),
+    ),
+    libraries=("edgepress", "torch", "torchao", "lightning-fabric", "litert-torch", "ai-edge-litert", "scipy"),
     run=run,
 )

@@ -25,7 +25,6 @@ from pipeline.pruning.cut import cut_units
 from pipeline.pruning.pruner import Wish, prune_to
 from pipeline.pruning.table import CostTable, Curve, LayerTable
 from pipeline.quantization.form import FileForm
-from pipeline.quantization.source import metadata_of
 from pipeline.reproducible import seeded
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.export_tflite import ExportTfliteConfig
@@ -216,7 +215,7 @@ def costs_of_networks(
 ) -> list[Measurement]:
     """Return what whole networks cost."""
     task, paths = context.task, []
-    form = FileForm(**config.tflite.model_dump(), metadata=metadata_of(task))
+    form = FileForm(**config.tflite.model_dump())
     for number, network in enumerate(networks):
         path = context.scratch / f"network-{number}.tflite"
         batches = first_inputs(task, "train", SAMPLES)

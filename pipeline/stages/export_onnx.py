@@ -155,7 +155,7 @@ STAGE = Stage(
     config=ExportOnnxConfig,
     takes=("model",),
     gives="onnx",
-    reads=("data.validation", "collate", "labels", "preprocessing"),
-    libraries=("torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
+    reads=("data.validation", "collate", "name", "labels", "preprocessing"),
+    libraries=("edgepress", "torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
     run=run,
 )

@@ -150,7 +150,10 @@ STAGE = Stage(
     config=ExportTfliteConfig,
     takes=("model",),
     gives="tflite",
-    reads=("data.validation", "collate", "labels", "preprocessing"),
-    libraries=("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
+    reads=("data.validation", "collate", "name", "labels", "preprocessing"),
+    libraries=(
+        *("edgepress", "torch", "torchao"),
+        *("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
+    ),
     run=run,
 )

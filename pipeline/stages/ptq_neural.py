@@ -87,7 +87,7 @@ STAGE = Stage(
     config=NeuralConfig,
     takes=("network",),
     gives="onnx",
-    reads=("data.train", "data.validation", "score", "loss", "collate", "labels", "preprocessing"),
-    libraries=("torch", "neural-compressor", "neural-compressor-pt", "onnx"),
+    reads=("data.train", "data.validation", "score", "loss", "collate", "name", "labels", "preprocessing"),
+    libraries=("edgepress", "torch", "neural-compressor", "neural-compressor-pt", "onnx"),
     run=run,
 )

@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact, Facts
 from pipeline.errors import MissingExtraError, TaskError
 from pipeline.plan import Step
 from pipeline.run import Outlook, explain, key_of, key_parts, run
-from pipeline.stage import Context, StageConfig
+from pipeline.stage import Context, Stage, StageConfig, discover
 from pipeline.store import Store
 from pipeline.task import LoadedTask
 from tests.small_engine import ADD, COUNT, COUNTED, ONE, TWO, AddConfig, CountConfig, computed, made, numbers, plan_of
@@ -119,6 +119,21 @@ def test_only_the_parts_of_the_task_that_a_stage_reads_count(
     task = LoadedTask(type("Variant", (Bars,), members)(), root)
 
     assert computed(made(store, task=task)) == again
+
+
+WRITERS = [stage for stage in discover().values() if "metadata_of" in stage.run.__globals__]
+
+
+@pytest.mark.parametrize("stage", WRITERS, ids=[stage.name for stage in WRITERS])
+def test_what_travels_in_a_stage_s_files_is_in_its_key(stage: Stage) -> None:
+    def key(**members: Any) -> str:
+        task = LoadedTask(type("Variant", (Bars,), members)(), ROOT / "tests")
+        return key_of(key_parts(Step(stage.name, replace(stage, libraries=()), stage.config(), {}), {}, task, seed=0))
+
+    keys = {key(), key(name="other"), key(labels=["a"]), key(preprocessing={"mean": "0.5"})}
+
+    assert len(keys) == 4
+    assert "edgepress" in stage.libraries
 
 
 def test_fewer_samples_are_other_data(store: Store) -> None:
