@@ -66,6 +66,19 @@ def choose(weights: Mapping[str, float], kinds: tuple[Answers, ...]) -> Chosen:
     return Chosen(tuple(chosen), {name: weight for name, weight in weights.items() if name in of_layers and weight})
 
 
+def refuse_unknown_classes(chosen: Chosen, recorded: Recorded) -> None:
+    """Raise RecipeError where a loss would take the placeholder of a class that a teacher doesn't know for an answer."""
+    if recorded.covers is None or bool(recorded.covers.all()):
+        return
+    for measure, _ in chosen.outputs[0]:
+        name = measure.__name__  # type: ignore[attr-defined]  # a function, as discovery finds it
+        if name not in losses.OF_SOME_CLASSES:
+            raise RecipeError(
+                f"losses: {name} needs a number for each class, and not all of {', '.join(recorded.names)} know every class; "
+                f"those that can do without: {', '.join(losses.OF_SOME_CLASSES)}"
+            )
+
+
 @dataclass(frozen=True)
 class SoftLoss:
     """The losses against teachers' outputs, over all outputs that both have."""

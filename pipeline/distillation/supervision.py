@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pipeline.artifact import Artifact
 from pipeline.batches import Batch, Evaluation, answer, on_device, split_batches, views_of
-from pipeline.distillation.compare import SoftLoss, answers_of, choose, labels_of
+from pipeline.distillation.compare import SoftLoss, answers_of, choose, labels_of, refuse_unknown_classes
 from pipeline.distillation.features import Pair
 from pipeline.distillation.hearing import hearing
 from pipeline.distillation.live import LiveTeachers
@@ -97,6 +97,7 @@ def supervise(
     recorded = read_recorded(heard, views=views_of(task, views), seed=seed, samples=len(task.splits.train))
     kinds = answers_of(task, recorded)
     chosen = choose(config.losses, kinds)
+    refuse_unknown_classes(chosen, recorded)
     validation = _validation(inputs, task)
     weighting = _weighting(config, task, recorded, validation, kinds)
     soft = SoftLoss(chosen.outputs, weighting)

@@ -29,6 +29,8 @@ BY_DEFAULT: dict[Answers, str] = {
     "values": "mean_square",
     "ctc": "ctc",
 }
+OF_SOME_CLASSES = ("soft_targets", "decoupled")
+"""Those that compare probabilities of classes: one that a teacher doesn't know has none, whatever number stands for it."""
 
 
 @dataclass(frozen=True)

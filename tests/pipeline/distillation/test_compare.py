@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.distillation.compare import kinds_of
+from pipeline.distillation.compare import choose, kinds_of, refuse_unknown_classes
+from pipeline.distillation.teachers import Recorded
+from pipeline.errors import RecipeError
 from pipeline.stages import distill, outputs, teach
 from pipeline.task import LoadedTask
 from pipeline.teacher import Teacher
@@ -72,3 +75,17 @@ def test_a_student_of_one_output_learns_from_its_teacher_alone(tmp_path: Path) -
 
     assert losses[0] > losses[-1] > 0
     assert student.facts["validation_score"] > 0.9
+
+
+@pytest.mark.parametrize("loss", ["mean_square", "relational"])
+def test_a_loss_that_needs_every_class_is_refused_beside_a_teacher_of_some(loss: str) -> None:
+    some = Recorded((), ("some", "all"), covers=torch.tensor([[True, False], [True, True]]))
+
+    with pytest.raises(RecipeError, match=f"{loss} needs a number for each class, and not all of some, all"):
+        refuse_unknown_classes(choose({"soft_targets": 1.0, loss: 1.0}, ("logits",)), some)
+
+
+def test_a_teacher_of_all_classes_in_another_order_is_heard_by_any_loss() -> None:
+    recorded = Recorded((), ("all",), covers=torch.tensor([[True, True]]))
+
+    refuse_unknown_classes(choose({"mean_square": 1.0}, ("logits",)), recorded)
