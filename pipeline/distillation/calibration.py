@@ -9,7 +9,9 @@ Letters: N samples, K classes.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +33,16 @@ def temperature_of(logits: Tensor, labels: Tensor) -> float:
         return float(F.cross_entropy(logits / math.exp(log_temperature), labels))
 
     return math.exp(_lowest(likelihood, math.log(COLDEST), math.log(HOTTEST)))
+
+
+def are_classes(targets: Any, shape: tuple[int, ...]) -> bool:
+    """Tell whether targets [N, ...] name classes of answers whose shape is [N, K, ...]."""
+    return (
+        isinstance(targets, np.ndarray)
+        and np.issubdtype(targets.dtype, np.integer)
+        and shape[1:2] > (1,)
+        and targets.shape == (shape[0], *shape[2:])
+    )
 
 
 def calibration_error(logits: Tensor, labels: Tensor, *, bins: int = 15) -> float:

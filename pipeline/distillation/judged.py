@@ -17,7 +17,7 @@ from pipeline.architecture import load_network, macs_of, parameters_of
 from pipeline.artifact import Artifact
 from pipeline.batches import answer, split_batches
 from pipeline.distillation.audit import Finding, agreement, other_preparation, over_confidence, swapped_classes
-from pipeline.distillation.calibration import calibration_error, class_rows, temperature_of
+from pipeline.distillation.calibration import are_classes, calibration_error, class_rows, temperature_of
 from pipeline.distillation.preparations import preparations
 from pipeline.file_networks import file_network
 from pipeline.meaning import meaning_of
@@ -100,7 +100,6 @@ def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[Scores, di
 
 def class_logits(answers: Answers, targets: NDArray[Any]) -> Tensor | None:
     """Return answers [N, K, ...] whose classes targets [N, ...] name; None where they name none."""
-    if isinstance(answers, tuple) or not np.issubdtype(targets.dtype, np.integer):
+    if isinstance(answers, tuple) or not are_classes(targets, answers.shape):
         return None
-    named = (len(answers), *answers.shape[2:]) == targets.shape and answers.shape[1:2] > (1,)
-    return torch.as_tensor(np.array(answers)) if named else None
+    return torch.as_tensor(np.array(answers))

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pipeline.artifact import Artifact
 from pipeline.batches import Batch
-from pipeline.distillation.calibration import class_rows, temperature_of
+from pipeline.distillation.calibration import are_classes, class_rows, temperature_of
 from pipeline.distillation.losses import Answers
-from pipeline.errors import ModelError, TaskError
+from pipeline.errors import ModelError, RecipeError, TaskError
 from pipeline.recorded_outputs import Stored, read_outputs
 from pipeline.task import LoadedTask
 
@@ -81,14 +81,21 @@ def read_recorded(artifacts: Mapping[str, Artifact], *, views: int, seed: int | 
 
 
 def temperatures(recorded: Recorded, validation: Recorded | None, task: LoadedTask) -> list[float]:
-    """Return what calibrates each teacher, by the validation split's labels, or by the training split's where there are none."""
+    """Return what calibrates each teacher, by the validation split's labels, or by the training split's; 1 where neither has any."""
     if validation is not None and task.is_labelled("validation"):
         said, targets = validation, task.targets("validation")
     else:
         said, targets = recorded, task.targets("train")
-    assert targets is not None
+    if targets is None:
+        return [1.0] * len(said.names)
     index = np.arange(min(len(targets), MOST_LABELS))
-    answers, labels = said.rows(0, 0, index), torch.as_tensor(np.asarray(targets[: len(index)]))
+    answers = said.rows(0, 0, index)
+    if not are_classes(targets[: len(index)], answers.shape[1:]):
+        raise RecipeError(
+            f"weighting: what looks at classes is calibrated by labels that name them, and the targets of task {task.name!r} don't "
+            f"name those of answers {list(answers.shape[2:])}; say weighting = 'mean' or 'fixed'"
+        )
+    labels = torch.as_tensor(targets[: len(index)])
     if said.covers is None:
         return [temperature_of(*class_rows(rows, labels)) for rows in answers]
     return [_temperature_where_known(rows, labels, known) for rows, known in zip(answers, said.covers, strict=True)]

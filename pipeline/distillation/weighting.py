@@ -10,7 +10,8 @@
 | learned | softmax over teachers of a trained trust in what it says | below |
 
 What the last four look at is calibrated first, each teacher by its own temperature (`pipeline.distillation.calibration`): a teacher
-that is only loud would otherwise be heard most. The calibrated answers are what the student learns from, too.
+that is only loud would otherwise be heard most. The calibrated answers are what the student learns from, too. Without a label,
+as on a validation split that nobody labelled, "agreement" is the mean.
 
 "learned" is a mixture of experts (Jacobs et al. 1991) whose experts stand still: trust u [M, K], zero at first, is trained along
 with the student so that the weighted teachers find the labels,
@@ -66,7 +67,7 @@ class Weighting(nn.Module):
     def forward(self, answers: Tensor, labels: Tensor | None) -> Tensor:
         """Return the weights [M, N] for calibrated answers [M, N, K, ...] and labels [N, ...]; each sample's add up to 1."""
         weights = self.given.to(answers.device)[:, None].expand(answers.shape[:2])
-        if self.rule in CALIBRATED:
+        if self.rule in CALIBRATED and (self.rule != "agreement" or labels is not None):
             weights = _of_places(self._by_rule(_log_probabilities(answers), labels))
         if self.covers is None or labels is None:
             return weights

@@ -13,8 +13,8 @@ from pipeline.artifact import Artifact
 from pipeline.batches import Batch, split_batches
 from pipeline.distillation.losses import Said
 from pipeline.distillation.losses.soft_targets import soft_targets
-from pipeline.distillation.teachers import Recorded, read_recorded
-from pipeline.errors import TaskError
+from pipeline.distillation.teachers import Recorded, read_recorded, temperatures
+from pipeline.errors import RecipeError, TaskError
 from pipeline.stages import outputs, teach
 from pipeline.task import LoadedTask
 from tests.small_stages import make
@@ -103,3 +103,14 @@ def test_what_each_teacher_covers_is_read_from_its_record(teacher: Artifact, tmp
     assert read.covers is not None
     assert read.covers.tolist() == [[False, True, True, True, False, True]]
     assert read.shapes() == [(6,)]
+
+
+def test_labels_that_name_no_classes_calibrate_nobody(teacher: Artifact, tmp_path: Path) -> None:
+    class Pairs(Bars):
+        def _split(self, seed: int, count: int) -> list[Any]:
+            return [(picture, (label, label)) for picture, label in super()._split(seed, count)]
+
+    task = LoadedTask(raw=Pairs(), root=Path(__file__).parent)
+
+    with pytest.raises(RecipeError, match=r"targets of task 'bars' don't name those of answers \[4\]; say weighting"):
+        temperatures(recorded(teacher, tmp_path), None, task)

@@ -9,7 +9,7 @@ from pipeline.artifact import Artifact
 from pipeline.batches import evaluate
 from pipeline.errors import ModelError, RecipeError, TaskError
 from pipeline.stages import distill, outputs, teach
-from pipeline.task import LoadedTask
+from pipeline.task import SPLITS, LoadedTask, Splits
 from tests.small_stages import make
 from tests.small_task import Bars, bars, same_weights, weights_of
 
@@ -181,6 +181,36 @@ def test_every_way_to_weigh_teachers_trains(tmp_path: Path, teachers: dict[str, 
     more: dict[str, Any] = {"teacher_weights": {"wide": 1.0, "wider": 2.0}} if rule == "fixed" else {}
 
     assert distilled(tmp_path, inputs, weighting=rule, **more).facts["validation_score"] > 0.9
+
+
+class Unlabelled(Bars):
+    """The small task without targets on some of its splits."""
+
+    def __init__(self, *splits: str) -> None:
+        super().__init__()
+        self.splits = splits
+
+    def data(self) -> Splits:
+        whole = super().data()
+        return Splits(*(self._without(whole[name], name) for name in SPLITS))
+
+    def _without(self, split: Any, name: str) -> Any:
+        return [(picture, None) for picture, _ in split] if name in self.splits else split
+
+
+@pytest.mark.parametrize("rule", ["confidence", "entropy", "agreement", "learned"])
+@pytest.mark.parametrize("unlabelled", [("validation",), ("train", "validation", "test")])
+def test_teachers_are_weighed_where_labels_are_missing(
+    tmp_path: Path, teachers: dict[str, Artifact], rule: str, unlabelled: tuple[str, ...]
+) -> None:
+    inputs = {name: artifact for name, artifact in teachers.items() if "teacher:" not in name}
+    task = LoadedTask(raw=Unlabelled(*unlabelled), root=Path(__file__).parent)
+
+    if rule in ("agreement", "learned") and "train" in unlabelled:
+        with pytest.raises(RecipeError, match="looks at labels, and task 'bars' has none; say 'mean', 'fixed', 'conf"):
+            distilled(tmp_path, inputs, task, weighting=rule)
+    else:
+        assert distilled(tmp_path, inputs, task, weighting=rule).facts["validation_score"] > 0.9
 
 
 @pytest.mark.parametrize("loss", ["decoupled", "relational", "attention_transfer"])
