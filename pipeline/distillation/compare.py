@@ -22,8 +22,9 @@ from pipeline.task import LoadedTask, as_arguments
 
 @dataclass(frozen=True)
 class Chosen:
-    """`outputs` are for each output the losses with their weights, `seen` the weights of losses between layers."""
+    """`kinds` are what each output is, `outputs` the losses of each with their weights, `seen` the weights of losses between layers."""
 
+    kinds: tuple[Answers, ...]
     outputs: tuple[tuple[tuple[OutputLoss, float], ...], ...]
     seen: Mapping[str, float]
 
@@ -63,7 +64,9 @@ def choose(weights: Mapping[str, float], kinds: tuple[Answers, ...]) -> Chosen:
         own = own or {losses.BY_DEFAULT[kind]: 1.0}
         chosen.append(tuple((of_outputs[name], weight) for name, weight in own.items()))
     _refuse_strays(named, kinds)
-    return Chosen(tuple(chosen), {name: weight for name, weight in weights.items() if name in of_layers and weight})
+    return Chosen(
+        kinds, tuple(chosen), {name: weight for name, weight in weights.items() if name in of_layers and weight}
+    )
 
 
 def refuse_unknown_classes(chosen: Chosen, recorded: Recorded) -> None:
@@ -83,7 +86,7 @@ def refuse_unknown_classes(chosen: Chosen, recorded: Recorded) -> None:
 class SoftLoss:
     """The losses against teachers' outputs, over all outputs that both have."""
 
-    measures: tuple[tuple[tuple[OutputLoss, float], ...], ...]
+    chosen: Chosen
     weighting: Weighting
 
     def __call__(self, output: Any, teachers: list[Tensor], labels: Tensor | None, *, temperature: float) -> Tensor:
@@ -91,7 +94,7 @@ class SoftLoss:
         outputs = as_arguments(output)
         _check_shapes(outputs, teachers)
         parts: list[Tensor] = []
-        for mine, theirs, measures in zip(outputs, teachers, self.measures, strict=True):
+        for mine, theirs, measures in zip(outputs, teachers, self.chosen.outputs, strict=True):
             known = labels if _are_classes(labels, mine) else None
             answers = self.weighting.calibrated(theirs)
             said = Said(answers, self.weighting(answers, known), temperature, known)
@@ -101,8 +104,7 @@ class SoftLoss:
 
     def agreement(self, outputs: tuple[Tensor, ...], teachers: list[Tensor]) -> tuple[int, int]:
         """Return how often the student names the teachers' likeliest class, and of how many; (0, 0) where there are no classes."""
-        fit = losses.that_fit("logits")
-        if not any(measure.__name__ in fit and measure.__name__ != "mean_square" for measure, _ in self.measures[0]):  # type: ignore[attr-defined]
+        if self.chosen.kinds[0] != "logits":
             return 0, 0
         answers = self.weighting.calibrated(teachers[0])
         said = mixed(answers.softmax(2), self.weighting(answers, None)).argmax(1)

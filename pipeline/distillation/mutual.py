@@ -59,4 +59,4 @@ def _distance(peer: nn.Module, task: LoadedTask) -> SoftLoss:
         shapes = [tuple(value.shape[1:]) for value in as_arguments(peer.eval()(*task.example()))]
     peer.train()
     alone = Weighting("mean", given=[1.0], temperatures=[1.0], classes=1, covers=None)
-    return SoftLoss(choose({}, kinds_of(task, shapes)).outputs, alone)
+    return SoftLoss(choose({}, kinds_of(task, shapes)), alone)

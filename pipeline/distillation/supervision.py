@@ -100,7 +100,7 @@ def supervise(
     refuse_unknown_classes(chosen, recorded)
     validation = _validation(inputs, task)
     weighting = _weighting(config, task, recorded, validation, kinds)
-    soft = SoftLoss(chosen.outputs, weighting)
+    soft = SoftLoss(chosen, weighting)
     live = _live(student, inputs, config, chosen.seen, context=context, load=load)
     judge = None if task.is_labelled("validation") else _judge(validation, soft, config, task)
     extra = nn.ModuleDict({name: part for name, part in (("live", live), ("weighting", weighting)) if part is not None})

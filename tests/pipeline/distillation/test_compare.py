@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.distillation.compare import choose, kinds_of, refuse_unknown_classes
+from pipeline.distillation.compare import SoftLoss, choose, kinds_of, refuse_unknown_classes
+from pipeline.distillation.losses import Answers
 from pipeline.distillation.teachers import Recorded
+from pipeline.distillation.weighting import Weighting
 from pipeline.errors import RecipeError
 from pipeline.stages import distill, outputs, teach
 from pipeline.task import LoadedTask
@@ -89,3 +91,12 @@ def test_a_teacher_of_all_classes_in_another_order_is_heard_by_any_loss() -> Non
     recorded = Recorded((), ("all",), covers=torch.tensor([[True, True]]))
 
     refuse_unknown_classes(choose({"mean_square": 1.0}, ("logits",)), recorded)
+
+
+@pytest.mark.parametrize(("kind", "places"), [("logits", 5), ("embeddings", 0), ("values", 0)])
+def test_only_classes_are_judged_by_how_often_student_and_teachers_name_the_same(kind: Answers, places: int) -> None:
+    said = torch.randn(1, 5, 4)
+    alone = Weighting("mean", given=[1.0], temperatures=[1.0], classes=4, covers=None)
+    soft = SoftLoss(choose({"relational": 1.0}, (kind,)), alone)
+
+    assert soft.agreement((said[0],), [said]) == (places, places)
