@@ -45,6 +45,11 @@ def are_classes(targets: Any, shape: tuple[int, ...]) -> bool:
     )
 
 
+def is_class(labels: Tensor, count: int) -> Tensor:
+    """Tell which labels name one of so many classes; the others, as -100 (cross_entropy's ignore_index), stand where there is nothing to name."""
+    return (labels >= 0) & (labels < count)
+
+
 def calibration_error(logits: Tensor, labels: Tensor, *, bins: int = 15) -> float:
     """Return the expected calibration error of logits [N, K] for labels [N], 0 to 1, over `bins` of equal width.
 
@@ -76,5 +81,7 @@ def _lowest(function: Callable[[float], float], low: float, high: float) -> floa
 
 
 def class_rows(answers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits [N, K, ...] and labels [N, ...] as rows: [P, K] and [P], one for each place of each sample."""
-    return torch.as_tensor(answers).movedim(1, -1).flatten(0, -2), torch.as_tensor(labels).flatten()
+    """Return logits [N, K, ...] and labels [N, ...] as rows: [P, K] and [P], one for each place of each sample whose label names a class."""
+    rows, right = torch.as_tensor(answers).movedim(1, -1).flatten(0, -2), torch.as_tensor(labels).flatten()
+    known = is_class(right, rows.shape[1])
+    return rows[known], right[known]

@@ -29,6 +29,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from pipeline.distillation.calibration import is_class
 from pipeline.errors import RecipeError, did_you_mean
 
 Rule = Literal["mean", "fixed", "confidence", "entropy", "agreement", "learned"]
@@ -71,7 +72,7 @@ class Weighting(nn.Module):
             weights = _of_places(self._by_rule(_log_probabilities(answers), labels))
         if self.covers is None or labels is None:
             return weights
-        known = _of_places(self.covers.to(answers.device).float()[:, labels])
+        known = _of_places(self._known(labels, self.covers.to(answers.device)))
         heard = weights * known
         total = heard.sum(0, keepdim=True)
         # Where no teacher knows the class, all of them speak as before.
@@ -82,8 +83,10 @@ class Weighting(nn.Module):
         if self.trust is None or labels is None:
             return torch.zeros((), device=answers.device)
         log_p = _log_probabilities(answers)
-        right = log_p.gather(2, _index(labels, log_p)).squeeze(2)
-        return -torch.logsumexp(torch.log_softmax(self._gate(log_p), 0) + right, 0).mean()
+        right = _of_labels(log_p, labels)
+        found = torch.logsumexp(torch.log_softmax(self._gate(log_p), 0) + right, 0)
+        named = is_class(labels, log_p.shape[2])
+        return -(found * named).sum() / named.sum().clamp_min(1)
 
     def _by_rule(self, log_p: Tensor, labels: Tensor | None) -> Tensor:
         if self.rule == "confidence":
@@ -94,8 +97,13 @@ class Weighting(nn.Module):
         if self.rule == "learned":
             return torch.softmax(self._gate(log_p), 0).detach()
         assert labels is not None
-        wrong = -log_p.gather(2, _index(labels, log_p)).squeeze(2)
+        wrong = -_of_labels(log_p, labels)
         return (1 - torch.softmax(wrong, 0)) / (len(wrong) - 1) if len(wrong) > 1 else torch.ones_like(wrong)
+
+    def _known(self, labels: Tensor, covers: Tensor) -> Tensor:
+        """Return [M, N, ...]: 1 where a teacher knows the label's class, or where there is none to know."""
+        named = is_class(labels, covers.shape[1])
+        return (covers[:, labels.where(named, 0)] | ~named).float()
 
     def _gate(self, log_p: Tensor) -> Tensor:
         assert self.trust is not None
@@ -132,6 +140,8 @@ def _of_places(weights: Tensor) -> Tensor:
     return weights.flatten(2).mean(2) if weights.ndim > 2 else weights
 
 
-def _index(labels: Tensor, log_p: Tensor) -> Tensor:
-    """Return labels [N, ...] as an index [M, N, 1, ...] into log-probabilities [M, N, K, ...]."""
-    return labels.long()[None, :, None].expand(len(log_p), len(labels), 1, *labels.shape[1:])
+def _of_labels(log_p: Tensor, labels: Tensor) -> Tensor:
+    """Return the log-probabilities [M, N, ...] of labels [N, ...] in [M, N, K, ...], 0 where a label names no class."""
+    named = is_class(labels, log_p.shape[2])
+    index = labels.where(named, 0).long()[None, :, None].expand(len(log_p), len(labels), 1, *labels.shape[1:])
+    return log_p.gather(2, index).squeeze(2) * named

@@ -5,13 +5,14 @@ Zhao et al. 2022, "Decoupled Knowledge Distillation" (https://arxiv.org/abs/2203
     L = T² (α KL(b^T ‖ b^S) + β KL(p̂^T ‖ p̂^S)),    b = (p_t, 1 - p_t),    p̂_k = p_k / (1 - p_t) for k ≠ t
 
 with t the label. In plain soft targets the second term is weighted by 1 - p_t, which a sure teacher makes vanish. α = 1 and β = 8
-are the paper's for networks of the ResNet kind. Where nobody labelled the sample, t is the teachers' likeliest class.
+are the paper's for networks of the ResNet kind. Where nobody labelled a place, t is the teachers' likeliest class.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.distillation.calibration import is_class
 from pipeline.distillation.losses import Said, mixed
 
 FITS = ("logits",)
@@ -24,7 +25,10 @@ def decoupled(student: Tensor, said: Said) -> Tensor:
     """Compare logits [N, K, ...] with the teachers' [M, N, K, ...]: mean over samples and places."""
     p = mixed(F.softmax(said.answers.float() / said.temperature, dim=2), said.weights).movedim(1, -1).flatten(0, -2)
     scaled = (student.float() / said.temperature).movedim(1, -1).flatten(0, -2)
-    target = (p.argmax(1) if said.labels is None else said.labels.flatten())[:, None]
+    target = p.argmax(1)[:, None]
+    if said.labels is not None:
+        labels = said.labels.flatten()[:, None]
+        target = torch.where(is_class(labels, p.shape[1]), labels, target)
     right = F.one_hot(target[:, 0], p.shape[1]).bool()
     sure = p.gather(1, target)[:, 0]
     log_q = F.log_softmax(scaled, 1)

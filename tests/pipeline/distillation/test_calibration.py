@@ -39,3 +39,11 @@ def test_places_become_rows() -> None:
     assert rows.shape == (40, 3)
     assert torch.equal(rows[7], logits[0, :, 1, 2])
     assert right[7] == labels[0, 1, 2]
+
+
+def test_places_whose_label_names_no_class_are_left_out() -> None:
+    logits, labels = torch.randn(5, 3), torch.tensor([0, -100, 2, 255, 1])
+    rows, right = class_rows(logits, labels)
+
+    assert torch.equal(rows, logits[[0, 2, 4]])
+    assert right.tolist() == [0, 2, 1]

@@ -78,6 +78,19 @@ def test_teachers_of_pictures_are_weighed_as_a_whole() -> None:
     assert weights[0].min() > 0.9
 
 
+@pytest.mark.parametrize("nothing", [-100, 255])
+@pytest.mark.parametrize("covers", [None, torch.tensor([[True, True, False, False], [True, True, True, True]])])
+def test_where_a_label_names_no_class_all_are_heard_alike(nothing: int, covers: torch.Tensor | None) -> None:
+    rule, learned = weighting("agreement", covers=covers), weighting("learned", covers=covers)
+    some = LABELS.where(LABELS != 2, nothing)
+    answers = torch.stack([RIGHT, WRONG])
+    whole, part = (weights[:, [0, 1, 3]] for weights in (rule(answers, LABELS), rule(answers, some)))
+
+    assert rule(answers, some)[:, 2].tolist() == [0.5, 0.5]
+    assert torch.equal(whole, part)
+    assert torch.allclose(learned.loss(answers, some), learned.loss(answers[:, [0, 1, 3]], LABELS[[0, 1, 3]]))
+
+
 def test_fixed_weights_come_in_the_teachers_order() -> None:
     assert given_weights(["a", "b"], {"b": 3.0, "a": 1.0}, "fixed") == [1.0, 3.0]
     assert weighting("fixed", given=[1.0, 3.0])(torch.randn(2, 4, 4), None)[1].tolist() == [0.75] * 4

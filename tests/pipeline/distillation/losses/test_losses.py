@@ -113,6 +113,8 @@ def test_decoupled_takes_the_likeliest_class_where_nobody_labelled() -> None:
     labelled = decoupled(student, said(teachers, labels=teachers[0].argmax(1)))
 
     assert float(decoupled(student, said(teachers))) == pytest.approx(float(labelled))
+    nobody = torch.full((len(student),), -100)
+    assert float(decoupled(student, said(teachers, labels=nobody))) == pytest.approx(float(labelled))
 
 
 def test_sigmoids_are_the_divergence_of_each_output_by_itself() -> None:
