@@ -9,6 +9,7 @@ The budget is that of the student itself: a recipe that prunes afterwards ends b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from pipeline.resampled import bounds, resampled_scores
 from pipeline.stage import Context, Progress, Stage
 from pipeline.stages.distill import DistillConfig
 from pipeline.stages.trial_files import TrialConfig, write_untrained
-from pipeline.task import as_arguments
+from pipeline.task import SPLITS, as_arguments
 from pipeline.training import train
 
 CALIBRATION_SAMPLES = 64
@@ -116,7 +117,9 @@ def _sizes(context: Context) -> Sizes:
     outputs = as_arguments(task.student().eval()(*example))[0].shape[-1]
     largest = 0
     if not example[0].is_floating_point():
-        largest = max(int(batch.inputs[0].max()) for batch in split_batches(task, "train", batch_size=250))
+        # Of every split, as a tokenizer has them all: the test split's ids make room for themselves and choose nothing.
+        batches = chain.from_iterable(split_batches(task, split) for split in SPLITS)
+        largest = max(int(batch.inputs[0].max()) for batch in batches)
     return sizes_of(example, int(outputs), largest + 1)
 
 
@@ -241,12 +244,12 @@ def _cost(found: Looked) -> str:
 
 STAGE = Stage(
     name="choose",
-    version=3,
+    version=4,
     config=ChooseConfig,
     takes=(),
     gives="choice",
     reads=(
-        *("data.train", "data.validation", "student", "loss", "score", "augment", "collate"),
+        *("data.train", "data.validation", "data.test", "student", "loss", "score", "augment", "collate"),
         *("name", "labels", "preprocessing"),
     ),
     libraries=("edgepress", "torch", "torchao", "lightning-fabric", "litert-torch", "ai-edge-litert", "scipy"),

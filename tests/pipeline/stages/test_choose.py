@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.pour import pour
 from pipeline.report.text import to_markdown
 from pipeline.stages import choose
 from pipeline.stages.choose import STAGE, ChooseConfig
+from pipeline.task import SplitName, Splits
 from pipeline.task_file import wrap_task
 from targets import load_target
 from tests.small_stages import make
@@ -123,6 +125,21 @@ def test_a_text_s_student_knows_every_id_of_the_data(tmp_path: Path) -> None:
     assert found["family"] == "transformer"
     assert found["sizes"]["vocabulary"] == 20  # ids 1 to 19
     assert student(*task.example()).shape == (2, 2)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_an_id_that_comes_in_one_split_alone_has_its_row(tmp_path: Path, split: SplitName) -> None:
+    class Rare(Sentences):
+        def data(self) -> Splits:
+            whole = super().data()
+            (ids, mask), label = whole[split][0]
+            ids = ids.copy()
+            ids[0] = 30
+            return replace(whole, **{str(split): [((ids, mask), label)]})
+
+    found = make(STAGE, wrap_task(Rare()), tmp_path, {}, rung="transformer-16-1").facts
+
+    assert found["sizes"]["vocabulary"] == 31
 
 
 def test_without_labels_there_is_nothing_to_compare(tmp_path: Path) -> None:
