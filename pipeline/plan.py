@@ -17,6 +17,7 @@ from pipeline.errors import RecipeError, did_you_mean, root_cause
 from pipeline.meaning import meaning_of
 from pipeline.recipe import EVERY_TRAINING, Recipe
 from pipeline.stage import Stage, StageConfig
+from pipeline.stages.distill import check_peers
 from pipeline.stages.prune import quantity_of
 from pipeline.stages.quantize import ENGINES
 from pipeline.task import LoadedTask
@@ -187,6 +188,7 @@ class _Drawing:
             if stage == "prune":
                 given |= self.costs(occurrence)
             self.add(occurrence, stage, given, sections=(stage, occurrence), supervised_by=teachers)
+            check_peers(self.steps[occurrence].config, given)
             network = occurrence
             self.epochs += getattr(self.steps[occurrence].config, "epochs", 0)
             self.judge(occurrence, occurrence)

@@ -16,7 +16,8 @@ from pipeline.batches import evaluate
 from pipeline.distillation import seen
 from pipeline.distillation.mutual import Mutual, peer_of
 from pipeline.distillation.supervision import TAKES, Supervision, SupervisionConfig, supervise
-from pipeline.stage import Context, Stage
+from pipeline.errors import RecipeError
+from pipeline.stage import Context, Stage, StageConfig
 from pipeline.training import Evaluate, TrainingConfig, TrainingResult, train
 
 
@@ -29,6 +30,7 @@ class DistillConfig(TrainingConfig, SupervisionConfig):
 
 def run(inputs: Mapping[str, Artifact], config: DistillConfig, context: Context) -> Facts:
     """Give the trained student."""
+    check_peers(config, inputs)
     task = context.task
     student = load_network(inputs["network"], task) if "network" in inputs else task.student()
     with supervise(student, inputs, config, context=context, views=config.views, load=load_network) as supervision:
@@ -50,6 +52,15 @@ def run(inputs: Mapping[str, Artifact], config: DistillConfig, context: Context)
         facts |= _better(student, mutual, result, supervision.evaluate or (lambda network: evaluate(network, task)))
     save_network(student, context.out, constructor="student", fresh=task.student())
     return {"parameters": parameters_of(student), "macs": macs_of(student, task.example()), **facts}
+
+
+def check_peers(config: StageConfig, inputs: Mapping[str, object]) -> None:
+    """Raise RecipeError where a peer, drawn as the task builds it, would stand beside a network that is trained or pruned already."""
+    if getattr(config, "peers", 0) and "network" in inputs:
+        raise RecipeError(
+            "peers = 1 draws a second student afresh, and this distill goes on with a network that was made before; "
+            "set peers = 0 in its section"
+        )
 
 
 def _mutual(

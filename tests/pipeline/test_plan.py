@@ -215,6 +215,13 @@ def test_distilling_without_a_teacher_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("order", [["teach", "prune", "distill"], ["teach", "distill", "distill"]])
+def test_a_peer_beside_a_network_that_goes_on_is_refused(order: list[str]) -> None:
+    assert "peers = 1 draws a second student afresh" in refusal(order, distill={"peers": 1})
+    sections: dict[str, Any] = {"distill": {"peers": 1}, "distill-2": {"peers": 0}}
+    planned(["teach", "distill", "distill"], **sections)
+
+
 def test_a_recipe_that_makes_no_student_is_refused() -> None:
     assert "exports nothing; put distill, prune or quantize before export" in refusal(["teach"])
 

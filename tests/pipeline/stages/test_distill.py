@@ -169,6 +169,12 @@ class TestTwoStudents:
 
         assert one.digest == other.digest
 
+    def test_none_stands_beside_a_network_that_goes_on(self, tmp_path: Path) -> None:
+        first = distilled(tmp_path / "a", {}, epochs=0)
+
+        with pytest.raises(RecipeError, match="peers = 1 draws a second student afresh"):
+            distilled(tmp_path / "b", {"network": first}, peers=1)
+
     def test_without_labels_both_hear_the_teacher(self, tmp_path: Path, teachers: dict[str, Artifact]) -> None:
         inputs = only(teachers, "teacher_outputs:wide", "teacher_validation:wide")
 
