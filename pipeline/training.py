@@ -173,7 +173,8 @@ def way_done(step: int, total: int, *, span: tuple[float, float] = (0.0, 1.0)) -
 def learning_rate(step: int, total: int, config: TrainingConfig, *, span: tuple[float, float] = (0.0, 1.0)) -> float:
     """Return the rate of a step: `learning_rate` times the schedule at that share of the way."""
     way = way_done(step, total, span=span)
-    if config.schedule == "constant":
+    # Of a whole schedule one or two steps see the ends alone, where the rate is next to nothing.
+    if config.schedule == "constant" or (total < 3 and span == (0.0, 1.0)):
         return config.learning_rate
     first, last = (FIRST_RATE, LAST_RATE) if config.schedule == "one_cycle" else (0.0, 0.0)
     if way < config.warm_up:

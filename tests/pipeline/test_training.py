@@ -283,6 +283,14 @@ def test_one_cycle_climbs_to_the_rate_and_falls_to_nothing() -> None:
     assert rates[25:] == sorted(rates[25:], reverse=True)
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_few_steps_learn_too(schedule: Literal["one_cycle", "cosine", "constant"], total: int) -> None:
+    config = TrainingConfig(learning_rate=1.0, schedule=schedule)
+
+    assert max(learning_rate(step, total, config) for step in range(total)) > 0.5
+
+
 def test_trainings_in_a_row_can_share_one_schedule() -> None:
     config = TrainingConfig(learning_rate=1.0, schedule="cosine", warm_up=0.0)
     whole = [learning_rate(step, 21, config) for step in range(21)]
