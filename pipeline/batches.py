@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import TaskError
 from pipeline.recorded_outputs import Answers
+from pipeline.resampled import Values, taken
 from pipeline.task import LoadedTask, SplitName, as_arguments
 
 PREDICT_BATCH = 250
@@ -159,23 +160,19 @@ def evaluate(module: nn.Module, task: LoadedTask, split: SplitName = "validation
         loss += float(mean) * len(batch.index)
         arrays.append([part.float().cpu().numpy() for part in outputs])
     joined = tuple(np.concatenate(parts) for parts in zip(*arrays, strict=True))
-    score = task.score(joined if len(joined) > 1 else joined[0], targets)
-    error = _standard_error(joined, targets, task)
-    return Evaluation(score, loss / len(targets), higher_is_better=task.metric.higher_is_better, error=error)
+    said = joined if len(joined) > 1 else joined[0]
+    score, error = task.score(said, targets), _standard_error(said, targets, task)
+    return Evaluation(score, loss / len(task.splits[split]), higher_is_better=task.metric.higher_is_better, error=error)
 
 
-def _standard_error(outputs: tuple[NDArray[np.float32], ...], targets: NDArray[Any], task: LoadedTask) -> float:
+def _standard_error(outputs: Values, targets: Values, task: LoadedTask) -> float:
     """Return a score's standard error from its spread over disjoint parts; 0 where parts are too small to be judged."""
-    if len(targets) < 2 * FOLDS:
+    count = len(outputs[0]) if isinstance(outputs, tuple) else len(outputs)
+    if count < 2 * FOLDS:
         return 0.0
-    parts = [np.arange(first, len(targets), FOLDS) for first in range(FOLDS)]
+    parts = [np.arange(first, count, FOLDS) for first in range(FOLDS)]
     try:
-        scores = [
-            task.score(
-                tuple(output[part] for output in outputs) if len(outputs) > 1 else outputs[0][part], targets[part]
-            )
-            for part in parts
-        ]
+        scores = [task.score(taken(outputs, part), taken(targets, part)) for part in parts]
     except TaskError:
         return 0.0
     return float(np.std(scores, ddof=1) / math.sqrt(FOLDS))

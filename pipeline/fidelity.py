@@ -141,7 +141,7 @@ def _decides(task: LoadedTask, outputs: Answers) -> bool:
     The largest of an embedding's numbers means nothing, and a step of rounding makes another one the largest.
     """
     labels = task.targets("test")
-    if isinstance(outputs, tuple):
+    if isinstance(outputs, tuple) or isinstance(labels, tuple):
         return False
     if labels is None:
         return not hasattr(task.raw, "loss")

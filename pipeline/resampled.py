@@ -3,7 +3,7 @@
 The score is a black box. The draws are the same for every model that is judged on one split, which pairs them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def resampled_scores(score: Score, outputs: Values, targets: Values) -> np.ndarr
     random = np.random.default_rng(0)
     count = len(outputs[0]) if isinstance(outputs, tuple) else len(outputs)
     draws = random.integers(0, count, size=(RESAMPLES, count))
-    return np.array([score(outputs, targets), *(score(_of(outputs, draw), _of(targets, draw)) for draw in draws)])
+    return np.array([score(outputs, targets), *(score(taken(outputs, draw), taken(targets, draw)) for draw in draws)])
 
 
 def bounds(scores: np.ndarray) -> dict[str, float]:
@@ -28,5 +28,14 @@ def bounds(scores: np.ndarray) -> dict[str, float]:
     return {"value": float(scores[0]), "low": float(low), "high": float(high)}
 
 
-def _of(values: Values, draw: np.ndarray) -> Values:
-    return tuple(value[draw] for value in values) if isinstance(values, tuple) else values[draw]
+def stacked(targets: Sequence[Any]) -> Values:
+    """Return one split's targets as an array; where a target has parts of different shapes, an array for each part."""
+    first = targets[0]
+    if isinstance(first, tuple | list) and len({np.shape(part) for part in first}) > 1:
+        return tuple(np.stack([np.asarray(part) for part in parts]) for parts in zip(*targets, strict=True))
+    return np.stack([np.asarray(target) for target in targets])
+
+
+def taken(values: Values, samples: np.ndarray | slice) -> Values:
+    """Return some samples of outputs or targets."""
+    return tuple(value[samples] for value in values) if isinstance(values, tuple) else values[samples]

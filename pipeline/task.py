@@ -25,6 +25,7 @@ from pipeline.errors import EdgepressError, TaskError, did_you_mean, one_line, u
 from pipeline.fingerprint import code_fingerprint, network_fingerprint, sample_fingerprint, text_fingerprint
 from pipeline.plain_attention import plain
 from pipeline.reproducible import seeded
+from pipeline.resampled import Values, stacked
 from pipeline.teacher import Teacher, found_teacher, in_order
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class Task(Protocol):
         """Return the network to deploy, untrained or trained: a plain module."""
 
     def score(self, outputs: Any, targets: Any) -> float:
-        """Judge outputs [N, ...] against targets [N, ...] of one split, aligned by sample, as numpy arrays."""
+        """Judge outputs [N, ...] against targets [N, ...] of one split, aligned by sample, as numpy arrays, or tuples of them."""
 
     # Optional:
     #   teachers() -> dict[str, Teacher]
@@ -210,13 +211,13 @@ class LoadedTask:
         """Tell whether a split has targets."""
         return self.sample(self.splits[name], name, 0)[1] is not None
 
-    def targets(self, name: SplitName) -> np.ndarray | None:
-        """Return a split's targets [N, ...], or None where it has none."""
+    def targets(self, name: SplitName) -> Values | None:
+        """Return a split's targets [N, ...], several where they have parts of different shapes, or None where it has none."""
         split = self.splits[name]
         values = [self.sample(split, name, index)[1] for index in range(len(split))]
         if any(value is None for value in values):
             return None
-        return self._ask(f"stacking the {name} targets", lambda: np.stack([np.asarray(value) for value in values]))
+        return self._ask(f"stacking the {name} targets", lambda: stacked(values))
 
     def example(self, batch_size: int = 2) -> tuple[Tensor, ...]:
         """Return the first inputs of the validation split as a network takes them: tensors [batch_size, ...]."""

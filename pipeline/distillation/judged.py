@@ -6,7 +6,6 @@ Letters: N samples, K classes.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from pipeline.distillation.preparations import preparations
 from pipeline.file_networks import file_network
 from pipeline.meaning import meaning_of
 from pipeline.recorded_outputs import Answers
-from pipeline.resampled import resampled_scores
+from pipeline.resampled import Values, resampled_scores, taken
 from pipeline.task import LoadedTask
 
 Scores = NDArray[np.float64]
@@ -45,7 +44,7 @@ def findings(name: str, model: Artifact, answers: Answers, task: LoadedTask) -> 
         yield finding
 
 
-def calibration(answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
+def calibration(answers: Answers, targets: Values) -> dict[str, float]:
     """Return the expected calibration error and the temperature that mends it; nothing where there are no classes."""
     logits = class_logits(answers, targets)
     if logits is None:
@@ -54,7 +53,7 @@ def calibration(answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
     return {"calibration_error": calibration_error(rows, right), "temperature": temperature_of(rows, right)}
 
 
-def agreements(said: Mapping[str, Answers], targets: NDArray[Any]) -> dict[str, float]:
+def agreements(said: Mapping[str, Answers], targets: Values) -> dict[str, float]:
     """Return by "a, b" how often two teachers name the same class; nothing where there are no classes."""
     logits = {name: class_logits(answers, targets) for name, answers in said.items()}
     pairs = [(one, other) for one, other in combinations(logits.items(), 2)]
@@ -87,7 +86,9 @@ def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[Scores, di
     def scores(inputs: tuple[Tensor, ...]) -> Scores:
         [(_, outputs)] = answer(network, [replace(batch, inputs=inputs)])
         said = meaning_of(name, task).recorded(outputs, getattr(network, "outputs", ()))
-        return resampled_scores(task.score, tuple(said) if len(said) > 1 else said[0], targets[: len(batch.index)])
+        return resampled_scores(
+            task.score, tuple(said) if len(said) > 1 else said[0], taken(targets, slice(len(batch.index)))
+        )
 
     shown = task.heard(name, batch.inputs)
     pictures = {way: prepare(batch.inputs[0]).float() for way, prepare in ways.items()}
@@ -98,7 +99,7 @@ def _otherwise(name: str, model: Artifact, task: LoadedTask) -> tuple[Scores, di
     }
 
 
-def class_logits(answers: Answers, targets: NDArray[Any]) -> Tensor | None:
+def class_logits(answers: Answers, targets: Values) -> Tensor | None:
     """Return answers [N, K, ...] whose classes targets [N, ...] name; None where they name none."""
     if isinstance(answers, tuple) or not are_classes(targets, answers.shape):
         return None

@@ -129,6 +129,17 @@ def test_targets_come_as_one_array() -> None:
     assert np.array_equal(task.targets("train"), [0, 1, 2, 3, 0, 1])  # type: ignore[arg-type] # labelled
 
 
+def test_targets_of_several_parts_come_as_one_array_where_the_parts_are_of_one_shape_else_as_one_each() -> None:
+    def targets_of(target: Any) -> Any:
+        own = [(picture, target) for picture, _ in pairs(0)]
+        return loaded(variant(data=splits(train=own))).targets("train")
+
+    kinds, boxes = targets_of((3, np.ones(2)))
+
+    assert targets_of((3, 4)).shape == (6, 2)
+    assert (kinds.shape, boxes.shape) == ((6,), (6, 2))
+
+
 def test_targets_of_different_shapes_are_told() -> None:
     ragged = [(given, np.zeros(index + 1)) for index, (given, _) in enumerate(pairs(0))]
     task = loaded(variant(data=splits(train=ragged)))

@@ -132,6 +132,24 @@ class SeveralOutputs:
         return samples
 
 
+class TargetOfEach(SeveralOutputs):
+    """The same pictures with a target of its own shape for each output; nobody says what the teacher's answers are."""
+
+    name = "target-of-each"
+
+    def teachers(self) -> dict[str, Teacher]:
+        return {"wide": Teacher(lambda: TwoHeads(24))}
+
+    def loss(self, output: tuple[Tensor, Tensor], target: Any) -> Tensor:
+        return F.cross_entropy(output[0], target[0]) + F.mse_loss(output[1], target[1])
+
+    def score(self, outputs: Any, targets: Any) -> float:
+        return float((outputs[0].argmax(1) == targets[0]).mean() - np.abs(outputs[1] - targets[1]).mean())
+
+    def _split(self, seed: int, count: int) -> list[tuple[Any, Any]]:
+        return [(picture, (int(target[0]), target[1:])) for picture, target in super()._split(seed, count)]
+
+
 class WithoutLabels(SeveralOutputs):
     """The same pictures, labelled by nobody; the teacher was trained elsewhere."""
 
@@ -176,8 +194,9 @@ def test_a_task_with_two_inputs_runs_to_both_files(tmp_path: Path) -> None:
         assert len(open_file(tmp_path / "out" / "raspberry-pi-4" / f"model.{format_}").inputs) == 2
 
 
-def test_a_task_with_several_outputs_runs_to_both_files(tmp_path: Path) -> None:
-    report = pressed(SeveralOutputs(), tmp_path)
+@pytest.mark.parametrize("task", [SeveralOutputs(), TargetOfEach()], ids=["one target", "a target of each"])
+def test_a_task_with_several_outputs_runs_to_both_files(tmp_path: Path, task: SeveralOutputs) -> None:
+    report = pressed(task, tmp_path)
 
     assert score_of(report, "int8 onnx") > 0.6
     assert score_of(report, "int8 tflite") == pytest.approx(score_of(report, "int8 onnx"), abs=0.02)

@@ -97,7 +97,7 @@ def test_a_causal_network_says_the_same_whatever_comes_later() -> None:
 def test_clips_hold_two_to_four_digits(task: LoadedTask) -> None:
     targets = task.targets("train")
 
-    assert targets is not None
+    assert isinstance(targets, np.ndarray)
     assert targets.shape == (SMOKE.train, MOST)
     assert set((targets != NOTHING).sum(1).tolist()) == {2, 3, 4}
 
