@@ -6,6 +6,7 @@ each other: `pipeline.distillation.mutual`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 from torch import nn
@@ -17,7 +18,9 @@ from pipeline.distillation import seen
 from pipeline.distillation.mutual import Mutual, peer_of
 from pipeline.distillation.supervision import TAKES, Supervision, SupervisionConfig, supervise
 from pipeline.errors import RecipeError
+from pipeline.reproducible import conditions
 from pipeline.stage import Context, Stage, StageConfig
+from pipeline.task import LoadedTask
 from pipeline.training import Evaluate, TrainingConfig, TrainingResult, train
 
 
@@ -33,6 +36,15 @@ def run(inputs: Mapping[str, Artifact], config: DistillConfig, context: Context)
     check_peers(config, inputs)
     task = context.task
     student = load_network(inputs["network"], task) if "network" in inputs else task.student()
+    facts = _trained(student, inputs, config, context) if config.epochs else _as_it_came(student, task)
+    save_network(student, context.out, constructor="student", fresh=task.student())
+    return {"parameters": parameters_of(student), "macs": macs_of(student, task.example()), **facts}
+
+
+def _trained(
+    student: nn.Module, inputs: Mapping[str, Artifact], config: DistillConfig, context: Context
+) -> dict[str, Any]:
+    task = context.task
     with supervise(student, inputs, config, context=context, views=config.views, load=load_network) as supervision:
         mutual = _mutual(supervision, inputs, config, context) if config.peers else None
         result = train(
@@ -47,11 +59,18 @@ def run(inputs: Mapping[str, Artifact], config: DistillConfig, context: Context)
             extra=mutual or supervision.extra,
             stage="distill",
         )
-    facts = result.facts()
-    if mutual:
-        facts |= _better(student, mutual, result, supervision.evaluate or (lambda network: evaluate(network, task)))
-    save_network(student, context.out, constructor="student", fresh=task.student())
-    return {"parameters": parameters_of(student), "macs": macs_of(student, task.example()), **facts}
+    if mutual is None:
+        return result.facts()
+    judge = supervision.evaluate or (lambda network: evaluate(network, task))
+    return {**result.facts(), **_better(student, mutual, result, judge)}
+
+
+def _as_it_came(student: nn.Module, task: LoadedTask) -> dict[str, Any]:
+    """Judge a student that isn't trained, where there are labels to judge by."""
+    if not task.is_labelled("validation"):
+        return {}
+    with conditions(threads=1, deterministic=True, accelerator="cpu"):
+        return {"validation_score": evaluate(student, task).score}
 
 
 def check_peers(config: StageConfig, inputs: Mapping[str, object]) -> None:

@@ -58,6 +58,14 @@ def test_a_given_network_is_trained_further(tmp_path: Path) -> None:
     assert same_weights(weights_of(load_network(first, bars())), weights_of(load_network(further, bars())))
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_student_that_is_only_given_needs_no_labels(tmp_path: Path, *, labelled: bool) -> None:
+    given = distilled(tmp_path, {}, bars(labelled=labelled), epochs=0)
+
+    assert same_weights(weights_of(load_network(given, bars())), weights_of(bars().student()))
+    assert ("validation_score" in given.facts) == labelled
+
+
 def test_unlabelled_data_are_learned_and_judged_by_the_teacher_alone(
     tmp_path: Path, teachers: dict[str, Artifact]
 ) -> None:
