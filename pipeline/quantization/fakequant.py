@@ -26,7 +26,7 @@ FLOOR = 2.0**-10
 
 
 class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]  # torchao is untyped
-    """Rounds an activation to int8, affine, one scale a tensor."""
+    """Rounds an activation to int8, affine, one scale for a tensor or for several; `watched` tells whether one of this batch was seen."""
 
     scale: Tensor
     zero_point: Tensor
@@ -37,13 +37,15 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]  # torchao
         self.quant_min, self.quant_max, self.is_dynamic = LOWEST, HIGHEST, False
         self.phase: Phase = "calibrate"
         self.range = RANGES[method]()
+        self.watched = False
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x [...] as int8 would hold it."""
         if self.phase == "calibrate" or (self.phase == "follow" and self.training):
-            self.range.update(x.detach())
+            self.range.update(x.detach(), same_batch=self.watched)
+            self.watched = True
             self.scale, self.zero_point = scale_and_zero_point(self.range.low, self.range.high)
         return (
             x

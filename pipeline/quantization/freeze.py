@@ -62,6 +62,8 @@ class Prepared(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         """Answer as the int8 files will."""
+        for quantizer in self.quantizers():
+            quantizer.watched = False
         return self.graph(*inputs)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # nn.Module's own signature

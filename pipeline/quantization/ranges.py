@@ -6,6 +6,8 @@
 | percentile | leaves 0.01 % of the values outside on both sides together | Wu 2020, section 4.2 (https://arxiv.org/abs/2004.09602) |
 | mse | the clipping that makes the squared error of 8-bit rounding least | Sung 2015 (https://arxiv.org/abs/1511.06488); as in Nagel 2021, section 3.1 |
 
+A range may serve several tensors of one network, which share a scale: it covers them all, and a batch counts once.
+
 The last two keep a histogram whose bins double in width when a value falls outside, two bins becoming one.
 
 Legend: `scale` and `zero_point` of q = round(x / scale) + zero_point, q in -128..127; a range always holds zero.
@@ -51,21 +53,32 @@ class Range(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take one batch x [...] into account."""
+    def update(self, x: Tensor, *, same_batch: bool = False) -> None:
+        """Take x [...] into account: a batch's first tensor, or one more of the batch that came last."""
         raise NotImplementedError
 
 
 class MovingRange(Range):
-    """The mean over the first batches, then a moving mean that follows a network in training."""
+    """The mean over the first batches, then a moving mean that follows a network in training.
+
+    `before` is the range without the batch that came last, `seen` that batch's own.
+    """
+
+    before: tuple[Tensor, Tensor]
+    seen: tuple[Tensor, Tensor]
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take one batch x [...] into account."""
-        self.batches += 1
+    def update(self, x: Tensor, *, same_batch: bool = False) -> None:
+        """Take x [...] into account: a batch's first tensor, or one more of the batch that came last."""
+        low, high = x.min(), x.max()
+        if same_batch:
+            low, high = torch.minimum(low, self.seen[0]), torch.maximum(high, self.seen[1])
+        else:
+            self.batches += 1
+            self.before = (self.low, self.high)
+        self.seen = (low, high)
         rate = max(1.0 / int(self.batches), MOVING_RATE)
-        self.low += (x.min() - self.low) * rate
-        self.high += (x.max() - self.high) * rate
+        self.low, self.high = (was + (now - was) * rate for was, now in zip(self.before, self.seen, strict=True))
 
 
 class HistogramRange(Range):
@@ -80,9 +93,9 @@ class HistogramRange(Range):
         self.register_buffer("edge", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take one batch x [...] into account."""
-        self.batches += 1
+    def update(self, x: Tensor, *, same_batch: bool = False) -> None:
+        """Take x [...] into account: a batch's first tensor, or one more of the batch that came last."""
+        self.batches += not same_batch
         reach = float(x.abs().max())
         if reach == 0.0 and float(self.edge) == 0.0:
             return

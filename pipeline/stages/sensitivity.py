@@ -150,7 +150,7 @@ def _error(answers: Answers, expected: Answers) -> float:
 
 STAGE = Stage(
     name="sensitivity",
-    version=1,
+    version=2,
     config=SensitivityConfig,
     takes=("network",),
     gives="sensitivity",

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from pipeline.errors import ExportError
 from pipeline.quantization.freeze import Prepared, calibrate, freeze, freeze_ranges, prepare
 from pipeline.quantization.graph import calls
+from pipeline.quantization.ranges import METHODS, Method
 from pipeline.quantization.rules import Rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own deep copy of a graph
@@ -64,6 +65,35 @@ def test_what_is_joined_shares_one_scale() -> None:
     frozen = freeze(calibrated(Calls(lambda x, a, b: torch.cat([a(x), 5 * b(x)], 1), *layers)))
 
     assert len(set(scales(frozen)[1:])) == 1
+
+
+def join_one_wide(x: Tensor, *layers: nn.Module) -> Tensor:
+    return torch.cat([layer(x) * factor for layer, factor in zip(layers, (1, 0.01, 0.01, 0.01), strict=True)], 1)
+
+
+def split_one_wide(x: Tensor, layer: nn.Module, head: nn.Module) -> Tensor:
+    a, b, c = (layer(x) * torch.tensor([1.0] * 4 + [0.05] * 8)).split(4, -1)
+    answer: Tensor = head(F.relu(a) + b * c)
+    return answer
+
+
+@pytest.mark.parametrize("ranges", METHODS)
+@pytest.mark.parametrize(
+    "module",
+    [
+        Calls(join_one_wide, *(nn.Linear(8, 4) for _ in range(4))),
+        Calls(split_one_wide, nn.Linear(8, 12), nn.Linear(4, 4)),
+    ],
+    ids=["joined", "split"],
+)
+def test_a_shared_range_covers_each_of_its_tensors(module: nn.Module, ranges: Method) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 8)
+    prepared = prepare(module, (x[:2],), Rules(), ranges=ranges)
+    calibrate(prepared, [(x,)])
+    wanted, found = module(x).detach(), freeze(prepared)(x).detach()
+
+    assert float((found - wanted).norm() / wanted.norm()) < 0.02
 
 
 def test_a_bound_scale_changes_where_it_is_joined_with_another() -> None:

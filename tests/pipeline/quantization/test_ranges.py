@@ -48,6 +48,17 @@ def test_the_first_batches_count_alike_in_a_moving_range() -> None:
     assert float(found.low) == pytest.approx(-3.0)
 
 
+def test_a_batch_counts_once_in_a_moving_range_however_many_tensors_share_it() -> None:
+    shared, alone = MovingRange(), MovingRange()
+    for least, most in ((-1.0, 3.0), (-5.0, 9.0)):
+        shared.update(torch.tensor([0.0, most]))
+        shared.update(torch.tensor([least, 0.1]), same_batch=True)
+        alone.update(torch.tensor([least, most]))
+
+    assert int(shared.batches) == 2
+    assert (float(shared.low), float(shared.high)) == (float(alone.low), float(alone.high)) == (-3.0, 6.0)
+
+
 def test_a_percentile_range_leaves_an_outlier_outside() -> None:
     torch.manual_seed(0)
     found = PercentileRange()
