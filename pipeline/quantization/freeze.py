@@ -23,11 +23,12 @@ from torch import Tensor, fx, nn
 from pipeline.errors import ExportError, ModelError, did_you_mean
 from pipeline.quantization.fold import fold
 from pipeline.quantization.graph import add_constant, calls, constant_of, delete_unread, replace
+from pipeline.quantization.masks import raise_masks
 from pipeline.quantization.operations import WEIGHTED
 from pipeline.quantization.program import drop_clamps_that_saturation_does, shield_float_layers
 from pipeline.quantization.ranges import METHODS, Method
 from pipeline.quantization.rules import Rules
-from pipeline.quantization.trace import trace
+from pipeline.quantization.trace import layer_of, trace
 from pipeline.quiet import copied, quiet
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def prepare(
         from pipeline.quantization.annotate import TargetQuantizer  # noqa: PLC0415  # as above
 
     _know_layers(module, rules)
-    graph = fold(_for_training(trace(module, example_inputs)))
+    graph = fold(raise_masks(_for_training(trace(module, example_inputs))))
     quantizer = TargetQuantizer(rules, method=ranges)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchao warns of its own deprecated internals
@@ -124,6 +125,7 @@ def calibrate(prepared: Prepared, batches: Iterable[tuple[Tensor, ...]]) -> None
     with torch.no_grad():
         for batch in batches:
             prepared(*batch)
+    _refuse_infinite_ranges(prepared)
     prepared.set_phase("follow" if prepared.method == "moving" else "frozen")
 
 
@@ -133,6 +135,7 @@ def freeze_ranges(prepared: Prepared) -> None:
 
     prepared.set_phase("frozen")
     _renew_weight_scales(prepared)
+    _refuse_infinite_ranges(prepared)
     agree(prepared.graph)
 
 
@@ -158,6 +161,17 @@ def freeze(prepared: Prepared) -> fx.GraphModule:
     for parameter in frozen.parameters():
         parameter.requires_grad = False
     return frozen
+
+
+def _refuse_infinite_ranges(prepared: Prepared) -> None:
+    """Raise ExportError where a tensor has values that no scale reaches."""
+    for node in prepared.graph.graph.nodes:
+        quantizer = prepared.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not torch.isfinite(getattr(quantizer, "scale", torch.ones(()))).all():
+            raise ExportError(
+                f"int8 has no scale for {layer_of(node.args[0])!r} ({node.args[0].name}): its values are not all finite; "
+                "hide by -24 where a mask hides by minus infinity, or name the layer in float_layers"
+            )
 
 
 def save_quantized(prepared: Prepared, folder: Path) -> None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from pipeline.plain_attention import HIDDEN
+
 aten = torch.ops.aten
 
 
@@ -171,12 +173,18 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Vaswani 2017, formula 1: softmax(q k^T / sqrt(d)) v; the factor goes onto q, which its projection absorbs."""
+    """Vaswani 2017, formula 1: softmax(q k^T / sqrt(d)) v; the factor goes onto q, which its projection absorbs.
+
+    A mask hides by HIDDEN, as `plain_attention` has it: next to -10,000 eight bits tell no other scores apart.
+    """
     if is_causal or enable_gqa:
         return NotImplemented
     weights = torch.matmul(q * (scale or 1 / math.sqrt(q.shape[-1])), k.transpose(-2, -1))
     if mask is not None:
-        weights = weights + (mask if mask.is_floating_point() else torch.zeros_like(weights).masked_fill(~mask, -1e4))
+        hides = mask.dtype == torch.bool
+        weights = weights + (
+            torch.zeros_like(weights).masked_fill(~mask, HIDDEN) if hides else aten.clamp.default(mask, HIDDEN, None)
+        )
     return torch.matmul(torch.softmax(weights, -1), v)
 
 

@@ -13,6 +13,7 @@ The last two keep a histogram whose bins double in width when a value falls outs
 Legend: `scale` and `zero_point` of q = round(x / scale) + zero_point, q in -128..127; a range always holds zero.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -98,6 +99,9 @@ class HistogramRange(Range):
         self.batches += not same_batch
         reach = float(x.abs().max())
         if reach == 0.0 and float(self.edge) == 0.0:
+            return
+        if not math.isfinite(reach + float(self.edge)):  # no bins reach there; whoever asks for the range sees it
+            self.edge = self.high = torch.full_like(self.edge, math.inf)
             return
         self._widen(reach)
         edge = float(self.edge)

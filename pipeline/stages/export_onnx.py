@@ -151,7 +151,7 @@ def _strip(model: ModelProto) -> None:
 
 STAGE = Stage(
     name="export_onnx",
-    version=2,
+    version=3,
     config=ExportOnnxConfig,
     takes=("model",),
     gives="onnx",

@@ -146,7 +146,7 @@ def _half() -> Any:
 
 STAGE = Stage(
     name="export_tflite",
-    version=2,
+    version=3,
     config=ExportTfliteConfig,
     takes=("model",),
     gives="tflite",

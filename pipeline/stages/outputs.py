@@ -99,7 +99,7 @@ def _module(model: Artifact, task: LoadedTask) -> tuple[nn.Module, list[dict[str
 
 STAGE = Stage(
     name="outputs",
-    version=2,
+    version=3,
     config=OutputsConfig,
     takes=("model",),
     gives="outputs",
