@@ -213,7 +213,8 @@ def _sole_source(x: fx.Node, *, through_moves: bool) -> fx.Node | None:
     while len(x.users) == 1:
         if x.target in WEIGHTED:
             return x
-        if not (through_moves and x.target in LINEAR_MOVES and len(x.all_input_nodes) == 1):
+        moves = x.target in LINEAR_MOVES and not (x.target in PADS and _pad_value(x))
+        if not (through_moves and moves and len(x.all_input_nodes) == 1):
             return None
         x = x.all_input_nodes[0]
     return None
@@ -331,10 +332,15 @@ def _both_sides(pad: fx.Node, count: int) -> list[int] | None:
     """Return a zero pad of `count` spatial dimensions as padding, in the convolution's order; None if it is none."""
     sides: Any = pad.args[1]
     zero = pad.target is aten.constant_pad_nd.default or len(pad.args) < 3 or pad.args[2] == "constant"
-    value = pad.args[-1] if isinstance(pad.args[-1], int | float) else pad.kwargs.get("value")
-    if not zero or value not in (None, 0, 0.0) or len(sides) > 2 * count:
+    if not zero or _pad_value(pad) or len(sides) > 2 * count:
         return None
     pairs = list(zip(sides[::2], sides[1::2], strict=True))
     if any(first != second or first < 0 for first, second in pairs):
         return None
     return [0] * (count - len(pairs)) + [first for first, _ in reversed(pairs)]
+
+
+def _pad_value(pad: fx.Node) -> float:
+    """Return what a pad fills in, 0 where it copies what is there."""
+    value: Any = pad.args[-1] if isinstance(pad.args[-1], int | float) else pad.kwargs.get("value")
+    return float(value or 0.0)

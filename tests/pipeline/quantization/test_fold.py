@@ -129,6 +129,19 @@ def test_a_pad_with_ones_is_no_padding() -> None:
     assert count(graph, aten.pad.default, aten.constant_pad_nd.default) == 1
 
 
+def test_a_factor_does_not_go_through_a_pad_with_ones() -> None:
+    graph = folded(Calls(lambda x, c: F.pad(c(x), (1, 1, 1, 1), value=1.0) * 2, nn.Conv2d(3, 8, 3)))
+
+    assert count(graph, aten.mul.Tensor) == 1
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_a_factor_goes_through_a_pad_with_zeros_or_copies(mode: str) -> None:
+    graph = folded(Calls(lambda x, c: F.pad(c(x), (1, 1, 1, 1), mode=mode) * 2, nn.Conv2d(3, 8, 3)))
+
+    assert count(graph, aten.mul.Tensor) == 0
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize("kernel", [2, 3, 4])
 def test_same_padding_becomes_numbers(kernel: int) -> None:
