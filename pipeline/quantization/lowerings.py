@@ -33,6 +33,15 @@ def _silu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
+def _of_floats(lowering: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave whole numbers alone: a factor would turn an index into a float, and by 1 / n they divide otherwise than by n."""
+
+    def lower(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return lowering(x, *args, **kwargs) if x.is_floating_point() else NotImplemented
+
+    return lower
+
+
 def _subtract(x: Tensor, other: Any, *, alpha: float = 1) -> Any:
     if isinstance(other, Tensor):
         return x + other * -float(alpha)
@@ -192,10 +201,10 @@ LOWERINGS: dict[OpOverload, Callable[..., Any]] = {
     aten.hardsigmoid.default: _hardsigmoid,
     aten.hardswish.default: _hardswish,
     aten.silu.default: _silu,
-    aten.sub.Tensor: _subtract,
-    aten.rsub.Scalar: _subtract_from,
-    aten.neg.default: _negative,
-    aten.div.Tensor: _divide,
+    aten.sub.Tensor: _of_floats(_subtract),
+    aten.rsub.Scalar: _of_floats(_subtract_from),
+    aten.neg.default: _of_floats(_negative),
+    aten.div.Tensor: _of_floats(_divide),
     aten.pow.Tensor_Scalar: _power,
     aten.hardtanh.default: _hardtanh,
     aten.relu6.default: _relu6,

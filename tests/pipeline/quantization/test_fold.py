@@ -262,6 +262,25 @@ def test_arithmetic_is_sums_and_products() -> None:
     assert list(graph.parameters()) == []  # a number is not trained
 
 
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda ids: ids - 1,
+        lambda ids: 20 - ids,
+        lambda ids: -ids % 20,
+        lambda ids: (ids / 49 * 49).long() - ids + 1,
+        lambda _: torch.arange(5)[:, None] - torch.arange(5)[None] + 10,
+    ],
+    ids=["less one", "from twenty", "negative", "divided", "distances"],
+)
+def test_whole_numbers_stay_whole(look_up: Callable[[Tensor], Tensor]) -> None:
+    module = Calls(lambda ids, table: table(look_up(ids)), nn.Embedding(20, 4))
+    ids = torch.arange(1, 20)[None].repeat(2, 1)
+    graph = fold(trace(module, (ids,)))
+
+    torch.testing.assert_close(graph(ids), module(ids), atol=0, rtol=0)
+
+
 def test_what_depends_on_weights_alone_is_computed_once_and_trained() -> None:
     layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))
     graph = folded(nn.Sequential(layer, nn.ReLU()))
