@@ -265,7 +265,8 @@ def _constant_bytes(constant: TensorProto) -> int:
         return sum(len(text) for text in constant.string_data)
     itemsize = int(helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize)
     bits = BITS.get(_dtype(constant.data_type), 8 * itemsize)  # numpy unpacks those of less than a byte
-    return math.ceil(max(math.prod(constant.dims), 0) * bits / 8)
+    values: int = max(math.prod(constant.dims), 0)
+    return math.ceil(values * bits / 8)
 
 
 def _dtype(code: int) -> str:

@@ -6,6 +6,7 @@ machine or set of samples are not comparable: told, and no regression.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
 from pipeline.checks.finding import Finding, Severity
 from pipeline.gate.baseline import Agreed, Baseline, Entry, Measured
 from pipeline.gate.budget import number

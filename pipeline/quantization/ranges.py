@@ -76,10 +76,11 @@ class MovingRange(Range):
             low, high = torch.minimum(low, self.seen[0]), torch.maximum(high, self.seen[1])
         else:
             self.batches += 1
-            self.before = (self.low, self.high)
+            self.before = (self.low.clone(), self.high.clone())
         self.seen = (low, high)
         rate = max(1.0 / int(self.batches), MOVING_RATE)
-        self.low, self.high = (was + (now - was) * rate for was, now in zip(self.before, self.seen, strict=True))
+        for end, was, now in zip((self.low, self.high), self.before, self.seen, strict=True):
+            end.copy_(was + (now - was) * rate)  # in its place: DDP passes on the buffers that it saw at first
 
 
 class HistogramRange(Range):

@@ -105,7 +105,7 @@ def test_a_zero_point_that_is_no_integer_is_a_model_error(tmp_path: Path) -> Non
     model = onnx.load(write_onnx(tmp_path / "m.onnx"))
     zero_point = next(node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear")
     constant = next(each for each in model.graph.initializer if each.name == zero_point)
-    constant.CopyFrom(onnx.numpy_helper.from_array(np.float32(np.inf), zero_point))
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.array(np.inf, np.float32), zero_point))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
 
     with pytest.raises(ModelError, match="is a broken ONNX file"):
