@@ -190,7 +190,7 @@ def test_a_recording_that_is_not_there_or_endless_is_one_line(tmp_path: Path) ->
 
 def test_a_recording_tells_a_latency_where_it_holds_one_of_another_machine_than_the_host(tmp_path: Path) -> None:
     model = write_tflite(tmp_path / "m.tflite")
-    counted = of(model, quantity="instructions", unit="1", label="emulated")
+    counted = of(model, quantity="instructions", unit="instructions per inference", label="emulated")
     devices = [
         open_device(recording(tmp_path / f"{number}.jsonl", each))
         for number, each in enumerate((of(model), counted, of(model, device="host")))
