@@ -137,5 +137,6 @@ class BiasFakeQuantize(nn.Module):
             return b
         x, w = self.sources
         step = (x.scale * w.scale).double()
+        step = step.repeat(len(b) // len(step))  # the groups of a transposed convolution share their scales
         rounded = torch.round(b.detach().double() / step).clamp(-self.LIMIT, self.LIMIT) * step
         return b + (rounded.to(b.dtype) - b).detach()

@@ -12,11 +12,7 @@ from torch import Tensor, fx, nn
 aten = torch.ops.aten
 CONVOLUTIONS: dict[Any, int] = {aten.conv1d.default: 1, aten.conv2d.default: 2, aten.conv3d.default: 3}
 """Convolutions by the number of their spatial dimensions."""
-TRANSPOSED: dict[Any, int] = {
-    aten.conv_transpose1d.default: 1,
-    aten.conv_transpose2d.input: 2,
-    aten.conv_transpose3d.input: 3,
-}
+TRANSPOSED: dict[Any, int] = {aten.conv_transpose2d.input: 2, aten.conv_transpose3d.input: 3}
 WEIGHTED = {*CONVOLUTIONS, *TRANSPOSED, aten.linear.default}
 """Operations with a weight in argument 1 and a bias in argument 2."""
 

@@ -166,6 +166,23 @@ def _worded_padding(
     return operation(aten.constant_pad_nd.default(x, sides, 0.0), w, b, stride, [0] * count, dilation, groups)
 
 
+def _transposed_row(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    stride: Any = (1,),
+    padding: Any = (0,),
+    extra: Any = (0,),
+    groups: int = 1,
+    dilation: Any = (1,),
+) -> Any:
+    """Write a transposed convolution over a row as one over a picture, which `transposed` writes out; LiteRT's converter ignores a row's groups."""
+    settings = ([*values, fill] for values, fill in ((stride, 1), (padding, 0), (extra, 0), (dilation, 1)))
+    stride, padding, extra, dilation = settings
+    picture = (x.unsqueeze(3), w.unsqueeze(3), b, stride, padding, extra, groups, dilation)
+    return aten.conv_transpose2d.input(*picture).squeeze(3)
+
+
 def _pair(setting: Any) -> list[int]:
     values = [setting] if isinstance(setting, int) else list(setting)
     return values * 2 if len(values) == 1 else values
@@ -218,5 +235,6 @@ LOWERINGS: dict[OpOverload, Callable[..., Any]] = {
     aten.conv1d.padding: _worded_padding,
     aten.conv2d.padding: _worded_padding,
     aten.conv3d.padding: _worded_padding,
+    aten.conv_transpose1d.default: _transposed_row,
     aten.scaled_dot_product_attention.default: _attention,
 }

@@ -37,7 +37,6 @@ WEIGHTED = {
     aten.conv1d.default,
     aten.conv2d.default,
     aten.linear.default,
-    aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
 }
 COMPUTES = {
@@ -111,7 +110,6 @@ FIXED: Mapping[Any, Fixed] = {
 """LiteRT's int8 specification, LOGISTIC, SOFTMAX and TANH (https://ai.google.dev/edge/litert/models/quantization_spec)."""
 
 FLOAT_IN: Mapping[Any, tuple[Format, ...]] = {
-    aten.conv_transpose1d.default: ("onnx",),
     aten.conv_transpose2d.input: ("onnx",),
     aten.tanh.default: ("onnx",),
     aten.mean.dim: ("onnx",),

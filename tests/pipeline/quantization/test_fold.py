@@ -201,6 +201,18 @@ def test_a_transposed_convolution_is_a_convolution_and_an_interleaving(
 
 
 @pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "extra", "groups"), [(2, 2, 0, 0, 1), (4, 3, 1, 1, 2), (3, 1, 1, 0, 4)]
+)
+def test_a_transposed_convolution_over_a_row_is_one_too(
+    kernel: int, stride: int, padding: int, extra: int, groups: int
+) -> None:
+    graph = folded(nn.ConvTranspose1d(4, 8, kernel, stride, padding, output_padding=extra, groups=groups), (4, 6))
+
+    assert count(graph, aten.conv_transpose1d.default, aten.conv_transpose2d.input) == 0
+    assert count(graph, aten.conv2d.default) == 1
+
+
+@pytest.mark.parametrize(
     "pool",
     [nn.AvgPool2d(2), nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(4), nn.AdaptiveAvgPool2d((12, 3))],
     ids=["halves", "overlaps and pads", "adapts", "rows"],

@@ -239,3 +239,14 @@ def test_a_dead_channel_does_not_overflow_its_bias() -> None:
     x = torch.randn(50, *SHAPE).clamp(-1, 1)
 
     torch.testing.assert_close(freeze(prepared)(x), network(x), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+def test_the_groups_of_a_dilated_transposed_convolution_share_their_scales(groups: int) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.ConvTranspose2d(8, 8, 2, 2, groups=groups, dilation=2))
+    prepared = prepared_net(network=network.eval())
+    freeze_ranges(prepared)
+    x = torch.randn(50, *SHAPE).clamp(-1, 1)
+
+    assert torch.equal(prepared.eval()(x), freeze(prepared)(x))
+    torch.testing.assert_close(freeze(prepared)(x), network(x), atol=0.05, rtol=0)
