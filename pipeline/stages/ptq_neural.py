@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from pipeline.architecture import load_network
 from pipeline.artifact import Artifact, Facts
-from pipeline.batches import evaluate, first_inputs
+from pipeline.batches import Evaluation, evaluate, first_inputs
 from pipeline.errors import ExportError
 from pipeline.quantization.form import FileForm
 from pipeline.quantization.source import metadata_of
@@ -50,6 +50,7 @@ def _tuned(network: nn.Module, config: NeuralConfig, context: Context) -> fx.Gra
     """Return the first configuration's program that keeps the score, else the best."""
     task = context.task
     samples = list(first_inputs(task, "train", config.calibration_samples))
+    whole = evaluate(network, task)
 
     def calibrate(program: nn.Module) -> None:
         for sample in samples:
@@ -66,8 +67,8 @@ def _tuned(network: nn.Module, config: NeuralConfig, context: Context) -> fx.Gra
         try:
             program: fx.GraphModule | None = autotune(
                 model=export(network, example_inputs=task.example(), dynamic_shapes=free),
-                tune_config=TuningConfig(config_set=tried, tolerable_loss=config.tolerable_loss),
-                eval_fn=lambda module: evaluate(module, task).score,
+                tune_config=TuningConfig(config_set=tried, tolerable_loss=config.tolerable_loss, max_trials=len(tried)),
+                eval_fn=lambda module: _kept(evaluate(module, task), whole),
                 run_fn=calibrate,
                 example_inputs=task.example(),
             )
@@ -81,9 +82,15 @@ def _tuned(network: nn.Module, config: NeuralConfig, context: Context) -> fx.Gra
     return program
 
 
+def _kept(found: Evaluation, whole: Evaluation) -> float:
+    """Return what is kept of the float network's score, 1 where nothing is lost: `autotune` takes the higher of two numbers for the better."""
+    gained = (found.score - whole.score) * (1 if whole.higher_is_better else -1)
+    return 1 + gained / max(abs(whole.score), 1e-12)
+
+
 STAGE = Stage(
     name="ptq_neural",
-    version=1,
+    version=2,
     config=NeuralConfig,
     takes=("network",),
     gives="onnx",

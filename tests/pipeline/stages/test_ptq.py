@@ -17,7 +17,7 @@ from pipeline.task import LoadedTask, Metric, Splits
 from pipeline.task_file import wrap_task
 from tests.small_stages import make
 
-LENGTH = 6
+LENGTH, VALIDATION = 6, 20
 
 
 class Pairs:
@@ -27,7 +27,7 @@ class Pairs:
     metric = Metric("accuracy")
 
     def data(self) -> Splits:
-        return Splits(train=_split(0, 40), validation=_split(1, 20), test=_split(2, 20))
+        return Splits(train=_split(0, 40), validation=_split(1, VALIDATION), test=_split(2, 20))
 
     def student(self) -> nn.Module:
         return text_encoder(vocabulary=20, width=16, heads=2, depth=1, feed_forward=16, length=LENGTH, classes=2)
@@ -60,6 +60,36 @@ def test_neural_compressor_keeps_the_score_and_writes_a_file_of_our_form(tmp_pat
         port.name for port in open_file(float_file.file("model.onnx")).inputs
     ]
     assert any(tensor.dtype == "int8" and tensor.constant for tensor in graph.tensors.values())
+
+
+class Distances(Pairs):
+    """How far answers are from the first ones that are judged: those of the float network."""
+
+    metric = Metric("distance", higher_is_better=False)
+
+    def __init__(self) -> None:
+        self.judged: list[Any] = []
+
+    def score(self, outputs: Any, targets: Any) -> float:  # noqa: ARG002  # a task's signature
+        self.judged += [outputs] * (len(outputs) == VALIDATION)  # else it is a part, for the score's standard error
+        return 1 + self.distance(outputs)
+
+    def distance(self, outputs: Any) -> float:
+        return float(np.abs(outputs - self.judged[0][: len(outputs)]).mean())
+
+
+def test_neural_compressor_takes_the_least_error_where_lower_is_better(tmp_path: Path) -> None:
+    distances = Distances()
+    task: LoadedTask = wrap_task(distances)
+    network = make(distill.STAGE, wrap_task(Pairs()), tmp_path / "network", {}, epochs=3, batch_size=8)
+    made = make(ptq_neural.STAGE, task, tmp_path / "int8", {"network": network}, tolerable_loss=0)
+    inputs = [np.stack([sample[0][part] for sample in _split(1, VALIDATION)]) for part in (0, 1)]
+    tried = [distances.distance(outputs) for outputs in distances.judged[-len(ptq_neural.CONFIGURATIONS) :]]
+    (answers,) = open_file(made.file("model.onnx")).answer(inputs)
+
+    assert 0 < min(tried) < max(tried)
+    assert tried[0] > min(tried)  # so that the first is not the one to take
+    assert distances.distance(answers) == pytest.approx(min(tried), rel=0.05)
 
 
 def test_what_neural_compressor_can_t_trace_is_one_line(tmp_path: Path) -> None:
