@@ -143,12 +143,10 @@ def run(
     from pipeline.api import press  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
     from pipeline.logs import logged  # noqa: PLC0415 - with it
-    from pipeline.workers import check_count  # noqa: PLC0415 - with it
     from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
 
     reports = []
     try:
-        check_count(workers, cluster)
         with stdout_kept(for_json=as_json):
             loaded = _load(recipe, settings, target)
             with watching() as watched, logged(watched, log or [], out) as watcher, hired(workers, cluster) as crew:

@@ -21,8 +21,12 @@ T = TypeVar("T")
 RETRIES = 3
 """So often a job is given to another worker when its own dies; a job that kills four is to blame itself."""
 KNOCK_SECONDS = 5
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Ray reports its use to its makers unless told otherwise."""
+SETTLED = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""Ray reports its use to its makers unless told otherwise, and waits for ever for a first worker that was killed while it started."""
 PASSED_ON = ("EDGEPRESS_CACHE", "EDGEPRESS_LEASES", "EDGEPRESS_STORE")
 
 
@@ -76,6 +80,7 @@ class OnRay:
 @contextmanager
 def workers(count: int, cluster: str) -> Iterator[Workers]:
     """Give `count` workers of this machine, or those of the Ray cluster at an address; one without a cluster is this process."""
+    _check(count, cluster)
     if count == 1 and not cluster:
         yield Here()
         return
@@ -87,11 +92,10 @@ def workers(count: int, cluster: str) -> Iterator[Workers]:
     environment = {**given, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path[1:]]), "OMP_NUM_THREADS": "1"}
     try:
         ray.init(**settings, runtime_env={"env_vars": environment}, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray has no class for most: "The current node timed out during startup"
         reason = " ".join(str(error).split())[:200]
-        raise WorkerError(
-            f"Ray can't be used at {cluster or 'this machine'} ({reason}); it must be the same version on both sides"
-        ) from error
+        remedy = "it must be the same version on both sides" if cluster else "run again: what is finished is kept"
+        raise WorkerError(f"Ray can't be used at {cluster or 'this machine'} ({reason}); {remedy}") from error
     try:
         yield OnRay(ray, int(ray.cluster_resources().get("CPU", 1)))
     finally:
@@ -109,7 +113,7 @@ def _knock(cluster: str) -> None:
         ) from error
 
 
-def check_count(count: int, cluster: str) -> None:
+def _check(count: int, cluster: str) -> None:
     """Refuse what can't be meant."""
     if count < 1:
         raise RecipeError(f"--workers {count} is none; give 1 or more")
@@ -120,7 +124,7 @@ def check_count(count: int, cluster: str) -> None:
 
 
 def _ray() -> Any:
-    os.environ.update(QUIET)
+    os.environ.update(SETTLED)
     try:
         import ray  # noqa: PLC0415 - a second, and only several workers need it
         import ray.exceptions  # noqa: PLC0415 - as above

@@ -55,9 +55,7 @@ def fit(
     }
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
     with stdout_kept(for_json=as_json):
-        loaded, found, reports = _searched(
-            recipe, asked, target or [], out, device or [], workers=workers, cluster=cluster
-        )
+        loaded, found, reports = _searched(recipe, asked, target or [], out, device or [], (workers, cluster))
     write_at_end(reports, out)
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "reports": [report.to_json() for report in reports]}, indent=1))
@@ -71,15 +69,13 @@ def fit(
 
 
 def _searched(
-    recipe: Path, settings: list[str], targets: list[str], out: Path, devices: list[str], *, workers: int, cluster: str
+    recipe: Path, settings: list[str], targets: list[str], out: Path, devices: list[str], crew_of: tuple[int, str]
 ) -> tuple["Recipe", "Found", list["Report"]]:
     from pipeline.api import load  # noqa: PLC0415 - torch
     from pipeline.console import watching  # noqa: PLC0415 - with it
     from pipeline.fit.fit import fit as search  # noqa: PLC0415 - with it
-    from pipeline.workers import check_count  # noqa: PLC0415 - with it
     from pipeline.workers import workers as hired  # noqa: PLC0415 - with it
 
-    check_count(workers, cluster)
     loaded = load(recipe, settings=settings, targets=targets)
-    with watching() as watcher, hired(workers, cluster) as crew:
+    with watching() as watcher, hired(*crew_of) as crew:
         return loaded[0], *search(*loaded, out=out, devices=devices, watcher=watcher, crew=crew)

@@ -373,7 +373,6 @@ def test_a_caller_may_have_an_event_loop_of_its_own(board: SshBoard) -> None:
         ("ssh://board?cores=", "needs one value"),
         ("ssh://board?keep=yes", "neither 0 nor 1"),
         ("ssh://board?key=~nobodyx/k", "'~nobodyx/k' begins with nobody's home folder; give the whole path"),
-        ("ssh://board?known_hosts=~nobodyx/k", "begins with nobody's home folder"),
     ],
 )
 def test_a_spec_that_is_wrong_is_one_line(spec: str, why: str) -> None:

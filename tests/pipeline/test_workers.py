@@ -2,15 +2,28 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import MissingExtraError, RecipeError, TrainingError, WorkerError
-from pipeline.workers import Here, Workers, check_count, workers
+from pipeline.workers import Here, Workers, workers
+from tests.devices.boards import until
 
+ROOT = Path(__file__).parents[2]
+HIRES = """
+from pipeline.workers import workers
+from tests.pipeline.test_workers import squared
+
+with workers(2, "") as crew:
+    print([found for found, _ in crew.each(squared, [(2, 0.0), (3, 0.0)])])
+"""
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """Where another test has loaded JAX into this process, its hook warns of Ray's fork, which becomes another program at once."""
 
@@ -81,10 +94,31 @@ def test_an_error_of_ours_comes_back_as_itself(two: Workers) -> None:
 
 
 def test_what_can_t_be_meant_is_refused() -> None:
-    with pytest.raises(RecipeError, match="--workers 0 is none"):
-        check_count(0, "")
-    with pytest.raises(RecipeError, match="give one of the two"):
-        check_count(2, "127.0.0.1:6379")
+    with pytest.raises(RecipeError, match="--workers 0 is none"), workers(0, ""):
+        pass
+    with pytest.raises(RecipeError, match="give one of the two"), workers(2, "127.0.0.1:6379"):
+        pass
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_is_killed_while_it_starts_is_replaced() -> None:
+    with subprocess.Popen([sys.executable, "-c", HIRES], stdout=subprocess.PIPE, text=True, cwd=ROOT) as hiring:
+        assert until(lambda: any(_starting(hiring.pid)), seconds=100)
+        for worker in _starting(hiring.pid):
+            worker.kill()
+        told, _ = hiring.communicate(timeout=200)
+
+    assert (hiring.returncode, told) == (0, "[4, 9]\n")
+
+
+def _starting(pid: int) -> list[psutil.Process]:
+    """Return the workers of a process, which haven't taken their own names yet."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any(word.endswith("default_worker.py") for word in child.cmdline()[1:3]):
+                found.append(child)
+    return found
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
