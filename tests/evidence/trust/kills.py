@@ -9,7 +9,9 @@ whole, and no process of the run may be left; at the end the digests of all step
 
 import argparse
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 SHARE = ("alone", "alone", "alone", "two processes train", "two workers")
 LONGEST_S = 900
+WRONG = ("corrupt", "different", "left", "tracebacks", "hung")
 LEFT_S = 60
 """So long the processes of a killed run may take to see that it is gone."""
 
@@ -43,30 +46,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = study(Path(folder), runs=asked.runs, kills=asked.kills, seed=asked.seed)
-    text = json.dumps(found, indent=1) + "\n"
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
+        for found in study(Path(folder), runs=asked.runs, kills=asked.kills, seed=asked.seed):
+            text = json.dumps(found, indent=1) + "\n"
+            if asked.out:
+                asked.out.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    sys.exit(0 if found["corrupt"] == found["different"] == found["left"] == found["tracebacks"] == 0 else 1)
+    sys.exit(1 if any(found[name] for name in WRONG) else 0)
 
 
-def study(folder: Path, *, runs: int, kills: int, seed: int) -> dict[str, Any]:
-    """Return what `main` prints."""
+def study(folder: Path, *, runs: int, kills: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Give what `main` prints, after each run anew."""
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     started = time.monotonic()
     whole_runs.write(folder, epochs=EPOCHS)
     peace = {kind: in_peace(folder, kind) for kind in dict.fromkeys(SHARE[:runs])}
-    told = [under_fire(folder, f"fire-{run}", SHARE[run % len(SHARE)], peace, kills, chance) for run in range(runs)]
-    sums = {name: sum(run[name] for run in told) for name in ("kills", "corrupt", "different", "left", "tracebacks")}
     seconds = {kind: round(each["seconds"], 1) for kind, each in peace.items()}
-    return {
-        "seed": seed,
-        **sums,
-        "seconds": round(time.monotonic() - started),
-        "seconds_in_peace": seconds,
-        "runs": told,
-    }
+    told = []
+    for run in range(runs):
+        told.append(under_fire(folder, f"fire-{run}", SHARE[run % len(SHARE)], peace, kills, chance))
+        sums = {name: sum(each[name] for each in told) for name in ("kills", *WRONG)}
+        taken = round(time.monotonic() - started)
+        yield {"seed": seed, **sums, "seconds": taken, "seconds_in_peace": seconds, "runs": list(told)}
 
 
 def in_peace(folder: Path, kind: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def under_fire(
     """Kill a run so many times, let it end, and return what was found wrong, with each kill's victim and moment."""
     store, out = folder / name, folder / f"out-{name}"
     victims: list[dict[str, Any]] = []
-    found = {"corrupt": 0, "left": 0, "tracebacks": 0}
+    found = {"corrupt": 0, "left": 0, "tracebacks": 0, "hung": 0}
     longest = peace[kind]["seconds"] / 4
     while len(victims) < kills:
         victim, errors = killed(folder, store, out, kind, chance.uniform(0.1, longest), chance)
@@ -93,6 +93,7 @@ def under_fire(
         if victim is None:
             longest *= 0.9  # it ended before: all is made, and the next moments lie earlier
             continue
+        found["hung"] += victim["run_ended_with"] is None
         found["corrupt"] += len(whole_runs.corrupt(store))
         found["left"] += left_over(store)
         victims.append(victim)
@@ -133,10 +134,20 @@ def killed(
         )
         time.sleep(after_s)
         victim = strike(process, chance)
-        code = process.wait(LONGEST_S)
+        code = _ended(process)
         errors.seek(0)
         told = errors.read()
     return victim and {**victim, "after_s": round(after_s, 2), "run_ended_with": code}, told
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Return a run's exit code; None for one that never ends by itself."""
+    try:
+        return process.wait(LONGEST_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return None
 
 
 def strike(process: subprocess.Popen[bytes], chance: random.Random) -> dict[str, Any] | None:
