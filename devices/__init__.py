@@ -107,7 +107,7 @@ class Measurement:
     @property
     def of_host(self) -> bool:
         """Whether the machine at hand was at work, now or in a recording: its figures judge no target."""
-        return self.device.replace(RECORDED, "") == "host"
+        return is_host(self.device)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; `from_json` is the way back."""
@@ -181,7 +181,12 @@ def open_device(spec: str, target: Target | None = None) -> Device:
 
 def tells_latency(device: Device) -> bool:
     """Whether it can tell a target's latency: the host's own is none, and what only counts says `tells_latency = False`."""
-    return device.name.replace(RECORDED, "") != "host" and bool(getattr(device, "tells_latency", True))
+    return not is_host(device.name) and bool(getattr(device, "tells_latency", True))
+
+
+def is_host(device_name: str) -> bool:
+    """Whether a device's name is that of the machine at hand, or of a recording of it, or of a recording's recording."""
+    return device_name.replace(RECORDED, "") == "host"
 
 
 def _modules() -> dict[str, ModuleType]:

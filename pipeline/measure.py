@@ -71,7 +71,7 @@ def measure_layers(
     files = {row.title: made.done[row.model].artifact for row in made.file_rows() if made.recipe.measure}
     paths = {title: artifact.file(f"model.{artifact.kind}") for title, artifact in files.items()}
     found: list[LayerTimes] = []
-    for name, opened in _places(target, device, say):
+    for name, opened in _places(target, device, lambda _: None):  # `measure` has said it
         if isinstance(opened, Layered):
             found += _layers_told(paths, name, opened, say)
     return tuple(found)
