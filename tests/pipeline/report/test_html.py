@@ -109,15 +109,14 @@ def test_the_page_is_drawn_quiet_asks_nobody_and_passes_axe(opened: Opened) -> N
     page = opened.page
     plots, drawn = page.locator(".plot").count(), page.locator(".plot[data-drawn=yes] svg").count()
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    serious = [
-        (found["id"], [node["target"] for node in found["nodes"]][:3])
-        for found in Axe().run(page).response["violations"]
-        if found["impact"] in ("serious", "critical")
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    found = [
+        (each["id"], [node["target"] for node in each["nodes"]][:3]) for each in Axe().run(page).response["violations"]
     ]
 
     assert plots == drawn
     assert drawn >= 20
-    assert (opened.said, opened.asked, wide, serious) == ([], [], 0, [])
+    assert (opened.said, opened.asked, wide, found) == ([], [], 0, [])
     assert page.evaluate("window.run") is None
 
 
@@ -220,7 +219,7 @@ def test_a_run_keeps_what_its_page_needs(made: Path) -> None:
 
 
 def test_the_worst_answers_stand_on_the_page_once_and_what_they_hold_stays_text(opened: Opened) -> None:
-    tables = opened.page.get_by_role("region", name="Table: the worst answers", exact=True)
+    tables = opened.page.get_by_role("region", name="Table: the worst answers of ")
     cells = tables.first.locator("tbody tr").first.locator("th, td").all_inner_texts()
 
     assert tables.count() == 2  # one a target
