@@ -6,7 +6,7 @@ energy is its profile's power figure for the time of an inference, an estimate: 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +29,12 @@ class Spent:
     co2e_g: float = 0.0
     label: str = ""
     how: str = ""
+    meter: Callable[[], float] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def energy_wh_so_far(self) -> float:
+        """What the meter stands at, in watt-hours; after its end, what it stood at."""
+        return self.meter() if self.meter else self.energy_wh
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,22 @@ def metered(settings: LedgerSettings | None, *, processes: int = 1) -> Iterator[
         return
     tracker = _tracker(settings, mode="machine" if processes > 1 else "process")
     tracker.start()
+    spent.meter = lambda: _read(tracker)
     try:
         yield spent
     finally:
         tracker.stop()
+        spent.meter = None
         found = tracker.final_emissions_data
         spent.energy_wh, spent.co2e_g = found.energy_consumed * 1000, found.emissions * 1000
         counted = any(getattr(part, "_mode", "") in COUNTERS for part in tracker._hardware)  # noqa: SLF001 - told nowhere else
         spent.label = "measured" if counted else "estimated"
         spent.how = f"{'this machine' if processes > 1 else 'this process'} by codecarbon {found.codecarbon_version}, {found.cpu_model}, {found.country_name}"
+
+
+def _read(tracker: Any) -> float:
+    tracker.flush()
+    return float(tracker._total_energy.kWh * 1000)  # noqa: SLF001 - told only once it has stopped
 
 
 def _tracker(settings: LedgerSettings, *, mode: str) -> Any:

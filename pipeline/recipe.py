@@ -61,14 +61,16 @@ class Search(BaseModel):
     """How `edgepress fit` searches, and what it may turn.
 
     At most `trials` networks are made, asked for `batch` at a time; the search ends earlier when the budget is kept and `patience` batches in
-    a row made the best one cheaper by less than `worthwhile`, or when a batch ends after `hours` have passed. `space` gives, by setting ("prune.keep_macs"), the values to try; what it
-    names replaces what would be tried by itself, and a single value holds a setting fast. `stages` are orders of stages to try.
+    a row made the best one cheaper by less than `worthwhile`, or when a batch ends after `hours` have passed or `watt_hours` been used, as [ledger] counts them.
+    `space` gives, by setting ("prune.keep_macs"), the values to try; what it names replaces what would be tried by itself, and a single value
+    holds a setting fast. `stages` are orders of stages to try.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     trials: int = Field(default=24, ge=1, le=1000)
     hours: float | None = Field(default=None, gt=0, le=10_000)
+    watt_hours: float | None = Field(default=None, gt=0, le=1_000_000)
     batch: int = Field(default=4, ge=1, le=64)
     patience: int = Field(default=2, ge=1)
     worthwhile: float = Field(default=0.02, ge=0, lt=1)

@@ -37,6 +37,10 @@ class Workers(Protocol):
     def count(self) -> int:
         """How many jobs are done at once."""
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether all of them are done here."""
+
     def each(self, function: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Give each job's result in the order of the jobs, whichever ends first; what one raises is raised in its turn."""
 
@@ -44,7 +48,7 @@ class Workers(Protocol):
 class Here:
     """This process, one job after the other."""
 
-    count = 1
+    count, on_this_machine = 1, True
 
     def each(self, function: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Do the jobs in turn."""
@@ -54,8 +58,8 @@ class Here:
 class OnRay:
     """Ray's workers, a core each."""
 
-    def __init__(self, ray: Any, count: int) -> None:
-        self.ray, self.count = ray, count
+    def __init__(self, ray: Any, count: int, *, on_this_machine: bool) -> None:
+        self.ray, self.count, self.on_this_machine = ray, count, on_this_machine
 
     def each(self, function: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Hand out all jobs at once."""
@@ -97,7 +101,7 @@ def workers(count: int, cluster: str) -> Iterator[Workers]:
         remedy = "it must be the same version on both sides" if cluster else "run again: what is finished is kept"
         raise WorkerError(f"Ray can't be used at {cluster or 'this machine'} ({reason}); {remedy}") from error
     try:
-        yield OnRay(ray, int(ray.cluster_resources().get("CPU", 1)))
+        yield OnRay(ray, int(ray.cluster_resources().get("CPU", 1)), on_this_machine=not cluster)
     finally:
         ray.shutdown()
 

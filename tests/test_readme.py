@@ -35,7 +35,7 @@ FLAGS = {
     },
     "explain": {"--target", "--set"},
     "fit": {
-        *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials", "--hours"),
+        *("--target", "--latency-ms", "--size-kib", "--max-drop", "--trials", "--hours", "--watt-hours"),
         *("--out", "--set", "--device", "--workers", "--cluster", "--json"),
     },
     "inspect": {"--json"},

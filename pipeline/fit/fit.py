@@ -37,6 +37,7 @@ def fit(
 ) -> tuple[Found, list[Report]]:
     """Return what the search found, and the chosen recipe's reports; none where the budget can't be kept. Writes FILES into `out`."""
     _check(recipe)
+    _check_meter(recipe, crew)
     targets = tuple(target for target, _ in plans_of(recipe, task))
     space = space_of(recipe, discover())
     _check_space(recipe, task, space)
@@ -48,7 +49,7 @@ def fit(
     _check_latency(recipe, [target.name for target in targets], opened)
     bench = Bench(recipe.from_anywhere(), targets, counted, Store(default_store()).root.absolute())
     with metered(recipe.ledger, processes=max(recipe.processes, crew.count if crew else 1)) as spent:
-        searching = Searching(recipe, space, _makes(bench, task, watcher, crew))
+        searching = Searching(recipe, space, _makes(bench, task, watcher, crew), spent)
         for found in _found(searching, list(opened.values())):
             watcher.say(found.newest)
             _write(found, out)
@@ -93,6 +94,17 @@ def _check(recipe: Recipe) -> None:
             f"recipe {recipe.name!r} has no [budget], and fit looks for the cheapest network that keeps one; give --max-drop, "
             "--latency-ms or --size-kib"
         )
+
+
+def _check_meter(recipe: Recipe, crew: Workers | None) -> None:
+    """Refuse a limit of energy that nobody counts."""
+    if recipe.fit.watt_hours is None:
+        return
+    asked = f"recipe {recipe.name!r}: fit.watt_hours = {recipe.fit.watt_hours:g}"
+    if recipe.ledger is None:
+        raise RecipeError(f"{asked}, and no [ledger] counts them; give one, e.g. --set ledger.country=DEU")
+    if crew is not None and not crew.on_this_machine:
+        raise RecipeError(f"{asked}, and only this machine's are counted, not a cluster's; give hours, or no --cluster")
 
 
 def _check_space(recipe: Recipe, task: LoadedTask, space: Space) -> None:

@@ -1,20 +1,21 @@
 """The search: Optuna's tree-structured Parzen estimator over several objectives (Ozaki et al. 2020), under the budget as constraints.
 
 Trials are asked for in batches of a fixed size and told in their order, whatever finishes first, and judged by counts: the same recipe, seed and
-budget end at the same point; `hours` alone can end it sooner, on the way there. A trial that was made before costs nothing but its reading, so a
-killed search goes on where it stood, and a finished one takes more trials.
+budget end at the same point; `hours` and `watt_hours` alone can end it sooner, on the way there. A trial that was made before costs nothing but its
+reading, so a killed search goes on where it stood, and a finished one takes more trials.
 """
 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import MissingExtraError
 from pipeline.fit.choice import FAILED, best, lines, objectives, relative_costs
 from pipeline.fit.space import Settings, Space
 from pipeline.fit.trial import Outcome
+from pipeline.ledger import Spent
 from pipeline.recipe import Budget, Recipe, Search
 
 Make = Callable[[Sequence[tuple[int, Settings]]], Iterator[Outcome]]
@@ -32,6 +33,7 @@ class Searching:
     recipe: Recipe
     space: Space
     make: Make
+    spent: Spent = field(default_factory=Spent)
     ended: str = ""
 
     def __iter__(self) -> Iterator[Outcome]:
@@ -42,7 +44,7 @@ class Searching:
         made: dict[Values, Outcome] = {}
         bests: list[Outcome | None] = []
         futile = 0
-        while not (ended := _ending(settings, list(made.values()), bests, futile, started)):
+        while not (ended := _ending(settings, list(made.values()), bests, futile) or self._over(started, bests)):
             asked = [study.ask(_distributions(self.space)) for _ in range(settings.batch)]
             wanted = [tuple(choices[each.params[key]] for key, choices in self.space.items()) for each in asked]
             new = [values for values in dict.fromkeys(wanted) if values not in made][: settings.trials - len(made)]
@@ -59,10 +61,19 @@ class Searching:
             bests.append(best(outcomes, self.recipe.budget))
         self.ended = ended
 
+    def _over(self, started: float, batches: Sequence[Outcome | None]) -> str:
+        """Return what is used up of the time or the energy that the recipe grants; nothing while both last, or before the first batch."""
+        granted = self.recipe.fit
+        if not batches:
+            return ""
+        if granted.hours is not None and time.monotonic() - started > granted.hours * 3600:
+            return f"{granted.hours:g} h are over; the same command goes on"
+        if granted.watt_hours is not None and self.spent.energy_wh_so_far > granted.watt_hours:
+            return f"{granted.watt_hours:g} Wh are used; the same command goes on"
+        return ""
 
-def _ending(
-    settings: Search, outcomes: Sequence[Outcome], bests: Sequence[Outcome | None], futile: int, started: float
-) -> str:
+
+def _ending(settings: Search, outcomes: Sequence[Outcome], bests: Sequence[Outcome | None], futile: int) -> str:
     """Return why no further batch is asked for; nothing where one is."""
     made = len(outcomes)
     if made >= settings.trials:
@@ -72,8 +83,6 @@ def _ending(
     if _enough(bests, relative_costs(outcomes), settings):
         last = "last batch" if settings.patience == 1 else f"last {settings.patience} batches"
         return f"the budget is kept, and the {last} made that cheaper by less than {settings.worthwhile:.0%}"
-    if made and settings.hours is not None and time.monotonic() - started > settings.hours * 3600:
-        return f"{settings.hours:g} h are over; the same command goes on"
     return ""
 
 

@@ -23,6 +23,7 @@ Trials = Annotated[int | None, typer.Option(help="At most so many networks; more
 Hours = Annotated[
     float | None, typer.Option(help="Ask for no more networks after so long; the same command goes on from there.")
 ]
+WattHours = Annotated[float | None, typer.Option(help="As --hours, by the energy that [ledger] counts.")]
 Out = Annotated[Path, typer.Option(help="Where fit.json, fit.svg and the chosen network's files go.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. distill.epochs=4; may be repeated.")]
 
@@ -36,6 +37,7 @@ def fit(
     max_drop: Drop = None,
     trials: Trials = None,
     hours: Hours = None,
+    watt_hours: WattHours = None,
     out: Out = Path("build"),
     settings: Settings = None,
     device: Devices = None,
@@ -52,6 +54,7 @@ def fit(
         "budget.max_drop": max_drop,
         "fit.trials": trials,
         "fit.hours": hours,
+        "fit.watt_hours": watt_hours,
     }
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
     with stdout_kept(for_json=as_json):

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from pipeline.errors import RecipeError
 from pipeline.fit.choice import best, excess, front, keeps, looser, wall, why
 from pipeline.fit.found import Found, draw
 from pipeline.fit.search import Searching
-from pipeline.fit.space import applied, space_of
+from pipeline.fit.space import Settings, applied, space_of
 from pipeline.fit.trial import Fitness, Outcome
+from pipeline.ledger import Spent
 from pipeline.recipe import Budget, Recipe, read_recipe, recipe_from
 from pipeline.stage import discover
 from tests.small_search import fit, write
@@ -170,8 +171,14 @@ def searching(**changed: Any) -> Searching:
     own = recipe(
         budget={"max_drop": 0.05, "size_kib": 30.0}, distill={"temperature": 2.0}, fit={"trials": 30, **changed}
     )
-    model = Model(own)
-    return Searching(own, space_of(own, STAGES), lambda jobs: (model.make(*job) for job in jobs))
+    model, made = Model(own), list[int]()
+
+    def make(jobs: Sequence[tuple[int, Settings]]) -> Iterator[Outcome]:
+        made.extend(number for number, _ in jobs)
+        return (model.make(*job) for job in jobs)
+
+    a_watt_hour_and_a_bit_each = Spent(meter=lambda: 1.1 * len(made))
+    return Searching(own, space_of(own, STAGES), make, a_watt_hour_and_a_bit_each)
 
 
 def searched(**changed: Any) -> list[Outcome]:
@@ -207,6 +214,7 @@ def test_a_search_ends_when_the_promise_is_kept_and_further_batches_gain_nothing
         ({"patience": 1}, None, "the last batch made that cheaper by less than 2%"),
         ({"patience": 50, "trials": 900}, None, "the space holds little more than the"),
         ({"patience": 50, "hours": 1e-9}, 4, "1e-09 h are over; the same command goes on"),
+        ({"patience": 50, "trials": 12, "watt_hours": 8.0}, 8, "8 Wh are used; the same command goes on"),
     ],
 )
 def test_a_search_says_why_it_ended(changed: dict[str, Any], trials: int | None, said: str) -> None:

@@ -10,6 +10,7 @@ from pipeline.errors import RecipeError
 from pipeline.fit.fit import fit
 from pipeline.recipe import Recipe, recipe_from
 from pipeline.stage import discover
+from pipeline.workers import OnRay, Workers
 from tests.small_task import bars
 
 
@@ -18,10 +19,10 @@ def recipe(target: str = "nucleo-l4r5zi", **content: Any) -> Recipe:
     return recipe_from(whole, folder=Path(), where="test", stages=tuple(discover()))
 
 
-def refused(own: Recipe, folder: Path, *devices: str) -> str:
+def refused(own: Recipe, folder: Path, *devices: str, crew: Workers | None = None) -> str:
     """Return why a search doesn't begin."""
     with pytest.raises(RecipeError) as caught:
-        fit(own, bars(), out=folder / "out", devices=devices, watcher=Silent())
+        fit(own, bars(), out=folder / "out", devices=devices, watcher=Silent(), crew=crew)
     assert not (folder / "out").exists()
     return str(caught.value)
 
@@ -96,3 +97,15 @@ def test_an_order_that_makes_no_file_is_one_line_before_the_first_trial(tmp_path
         told
         == "[fit] would try stages = 'teach,distill': recipe 'small' exports nothing, and fit judges files; put export last in stages"
     )
+
+
+def test_a_limit_of_energy_that_nobody_counts_is_one_line(tmp_path: Path) -> None:
+    whole: dict[str, Any] = {"budget": {"size_kib": 20.0}, "fit": {"watt_hours": 5.0}}
+    asked = "recipe 'small': fit.watt_hours = 5, and "
+    cluster = OnRay(None, 2, on_this_machine=False)
+
+    assert (
+        refused(recipe(**whole), tmp_path) == asked + "no [ledger] counts them; give one, e.g. --set ledger.country=DEU"
+    )
+    told = refused(recipe(**whole, ledger={"country": "DEU"}), tmp_path, crew=cluster)
+    assert told == asked + "only this machine's are counted, not a cluster's; give hours, or no --cluster"

@@ -26,9 +26,13 @@ def burn(seconds: float) -> None:
 
 def test_what_a_block_uses_is_told_at_its_end_with_its_label() -> None:
     with metered(GERMANY) as spent:
-        burn(1.5)
+        burn(0.75)
+        half = spent.energy_wh_so_far
+        burn(0.75)
         assert spent == Spent()
+        assert 0 < half < spent.energy_wh_so_far
 
+    assert spent.energy_wh == spent.energy_wh_so_far > half
     assert spent.label in ("measured", "estimated")
     assert spent.energy_wh > 0
     assert 0 < spent.co2e_g < spent.energy_wh  # no grid makes a kilogram of a kilowatt-hour
@@ -38,7 +42,7 @@ def test_what_a_block_uses_is_told_at_its_end_with_its_label() -> None:
 def test_without_a_ledger_nothing_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "codecarbon", None)
     with metered(None) as spent:
-        pass
+        assert spent.energy_wh_so_far == 0
     assert spent == Spent()
     with pytest.raises(MissingExtraError, match=r"edgepress\[ledger\]"), metered(GERMANY):
         pass
