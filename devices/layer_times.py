@@ -1,14 +1,15 @@
 """What each operator of a file takes, where a runtime tells: read from ONNX Runtime's profile.
 
-With `enable_profiling` ONNX Runtime writes an event a node and run, in microseconds; a node is named as the optimised graph
+With `enable_profiling` ONNX Runtime writes an event a node and run, in whole microseconds; a node is named as the optimised graph
 names it, so that fused operators stand as one (https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html).
-Timing each node costs time itself: shares are to be trusted, their sum is not the latency.
+Timing a node takes time too, which its event holds: about 2 us, even for a Squeeze. Where a network takes some 50 us, that is a good
+part of the sum, and `caveat` says so.
 """
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -53,6 +54,17 @@ def shared(rows: Iterable[tuple[str, str, float, str]]) -> tuple[LayerTime, ...]
     total = sum(value for _, _, value, _ in known) or 1.0
     return tuple(
         LayerTime(operator, _printable(name), value, unit, value / total) for operator, name, value, unit in known
+    )
+
+
+def caveat(layers: Sequence[LayerTime]) -> str:
+    """Return what must stand beside times of ONNX Runtime's profile; nothing beside an account in other units."""
+    if not layers or layers[0].unit != "us":
+        return ""
+    least = min(layer.value for layer in layers)
+    return (
+        f"ONNX Runtime's profile, in whole microseconds, with its own time in each operator ({least:g} us in the quickest): "
+        "operators near that are mostly the profile, and the sum isn't the latency"
     )
 
 

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devices import Measurement
+from devices.layer_times import caveat
 from devices.statistics import LEAST_VALUES
 from pipeline.bench import Quantities, in_words, ratio_text
 from pipeline.benchmark import Benchmark
@@ -23,8 +24,7 @@ def print_benchmark(found: Benchmark, console: Console) -> None:
             console.print(Text(_title(quantities[0]), style="bold"), _quantities(quantities), sep="\n")
     if found.layers:
         console.print(Text("what each operator takes, slowest first", style="bold"), _layers(found), sep="\n")
-    timed = "timing each operator costs time: trust the shares" if found.layers and found.layers[0].unit == "us" else ""
-    for line in (_comparison(found), timed, _machine(found.measured[0]), *_hows(found), *found.notes):
+    for line in (_comparison(found), caveat(found.layers), _machine(found.measured[0]), *_hows(found), *found.notes):
         if line:
             console.print(Text(line))
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from devices import Device, Measurement, Request, open_device
 from devices.host import cores
 from devices.layer_times import LayerTime as Timed
+from devices.layer_times import caveat
 from pipeline.bench import measure as measure_files
 from pipeline.benchmark import Layered
 from pipeline.errors import DeviceError, RefusedError
@@ -96,13 +97,11 @@ def _layers_told(
 
 def _layer_times(title: str, name: str, device: LayeredDevice, layers: Sequence[Timed]) -> LayerTimes:
     told = tuple(LayerTime(**asdict(layer)) for layer in layers[:MOST_LAYERS])
-    timed = device.name == "host"
-    how = "ONNX Runtime's profile, which takes time itself: shares are to be trusted, their sum isn't the latency"
     return LayerTimes(
         file=title,
         device=name,
-        label="measured" if timed else "estimated",
-        how=how if timed else f"{device.name}'s own account",
+        label="measured" if device.name == "host" else "estimated",
+        how=caveat(layers) or f"{device.name}'s own account",
         layers=told,
     )
 

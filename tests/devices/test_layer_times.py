@@ -7,7 +7,7 @@ import pytest
 
 from devices import QUICK
 from devices.host import Host
-from devices.layer_times import read_profile
+from devices.layer_times import LayerTime, caveat, read_profile
 from devices.vela import Vela
 from pipeline.errors import DeviceError, RefusedError
 from tests.bench_files import write_wide_onnx
@@ -52,3 +52,11 @@ def test_runs_are_told_by_their_median_and_names_print(tmp_path: Path) -> None:
     [layer] = read_profile(tmp_path / "times.json")
 
     assert (layer.name, layer.value, layer.share) == ("a[1m", 3, 1)
+
+
+def test_what_the_profile_itself_takes_is_said_beside_its_times_and_beside_no_count() -> None:
+    times = [LayerTime("Conv", "a", 11.0, "us", 0.85), LayerTime("Squeeze", "b", 2.0, "us", 0.15)]
+
+    assert "with its own time in each operator (2 us in the quickest)" in caveat(times)
+    assert caveat([LayerTime("Conv2D", "a", 900.0, "cycles", 1.0)]) == ""
+    assert caveat([]) == ""
