@@ -54,7 +54,8 @@ def latencies(report: Report) -> Iterator[Figure]:
         bins = [each for number, figure in enumerate(figures) for each in _bins(report, number, figure)]
         slow = sum(each.histogram.beyond for each in figures if each.histogram)
         if bins:
-            says += f" Above it all samples, but for {slow:,} slow ones beyond what is drawn."
+            beyond = f"; the slowest, {slow:,} in all, lie beyond what is drawn" if slow else ""
+            says += f" Over each median stand its samples{beyond}."
         spec = charts.spreads(rows, bins, title="ms") if bins else charts.ranges(rows, title="ms")
         table = Sheet("", STATE, tuple(_state(each) for each in figures))
         yield Figure(f"Latency on {place}", says, spec, table, _distrust(figures))
