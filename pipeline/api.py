@@ -229,7 +229,7 @@ def _heed(done: Done, watcher: Watcher) -> None:
         return
     why = why_stopped(done.artifact.facts)
     if why and done.step.config.model_dump()["on_weak"] == "stop":
-        raise TeacherError(why)
+        raise TeacherError(f"{why}, or go on with on_weak = 'warn' in [audit]")
     watcher.say(why or f"the teachers are {done.artifact.facts['verdict']}")
 
 

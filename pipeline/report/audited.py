@@ -50,10 +50,7 @@ def why_stopped(audit: Mapping[str, Any]) -> str | None:
         if finding["broken"]
     ]
     told = "; ".join(found) or "; ".join(notes(audit)[1:3])
-    return (
-        f"the teachers' audit says {audit['verdict']!r}: {told}; {ADVICE[audit['verdict']]}, "
-        "or go on with on_weak = 'warn' in [audit]"
-    )
+    return f"the teachers' audit says {audit['verdict']!r}: {told}; {ADVICE[audit['verdict']]}"
 
 
 def _row(name: str, teacher: Mapping[str, Any]) -> tuple[str, ...]:

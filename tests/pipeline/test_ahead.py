@@ -87,6 +87,7 @@ def test_an_audit_stops_before_the_others_are_made(tmp_path: Path) -> None:
     ended = run(folder, "store", "--workers", "2")
 
     assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("or go on with on_weak = 'warn' in [audit]")
     assert "distill" not in ended.stderr.partition("on 2 workers: audit")[2]
 
 
