@@ -95,6 +95,15 @@ class Opened:
             route.abort()
 
 
+def findings(page: Page) -> list[tuple[str, list[str]]]:
+    """Return what axe-core finds with every table open: the rule, and the first elements that break it."""
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    return [
+        (each["id"], [str(node["target"]) for node in each["nodes"]][:3])
+        for each in Axe().run(page).response["violations"]
+    ]
+
+
 @pytest.fixture
 def opened(request: pytest.FixtureRequest, browser: Browser, page_file: Path) -> Iterator[Opened]:
     view: View = getattr(request, "param", (1440, "light"))
@@ -109,15 +118,19 @@ def test_the_page_is_drawn_quiet_asks_nobody_and_passes_axe(opened: Opened) -> N
     page = opened.page
     plots, drawn = page.locator(".plot").count(), page.locator(".plot[data-drawn=yes] svg").count()
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    found = [
-        (each["id"], [node["target"] for node in each["nodes"]][:3]) for each in Axe().run(page).response["violations"]
-    ]
 
     assert plots == drawn
     assert drawn >= 20
-    assert (opened.said, opened.asked, wide, found) == ([], [], 0, [])
+    assert (opened.said, opened.asked, wide, findings(page)) == ([], [], 0, [])
     assert page.evaluate("window.run") is None
+
+
+def test_a_comparison_passes_axe_too(browser: Browser, made: Path, tmp_path: Path) -> None:
+    run = read_run(made)
+    (tmp_path / "comparison.html").write_text(comparison_page(compare([run, run])), encoding="utf-8")
+    found = Opened(browser.new_context().new_page(), tmp_path / "comparison.html")
+
+    assert (found.said, found.asked, findings(found.page)) == ([], [], [])
 
 
 def test_no_name_lies_over_another_on_a_phone(browser: Browser, page_file: Path) -> None:
