@@ -92,7 +92,7 @@ def open_artifact(folder: Path) -> Artifact:
     """Read an artifact's folder and digest every byte of it; ModelError when it isn't one."""
     try:
         text = _bounded_text(folder / MANIFEST)
-        manifest = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        manifest = strict_json(text)
         schema, kind, facts = manifest["schema"], manifest["kind"], manifest["facts"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
@@ -139,6 +139,11 @@ def file_digest(path: Path) -> str:
 def canonical_json(value: object) -> str:
     """Return JSON with sorted keys and no NaN, so that equal values are equal bytes."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Return what JSON without NaN and infinity holds; ValueError where it isn't that."""
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _bounded_text(path: Path) -> str:

@@ -59,6 +59,7 @@ def run(plan: Plan, task: LoadedTask, store: Store, *, seed: int, name: str, wat
             made[step.name] = _make(step, inputs, task, store, seed=seed, watch=watch)
             if not made[step.name].cached:  # a killed run has a last plan too
                 store.remember_plan(name, {**store.last_plan(name), step.name: made[step.name].record.key})
+            store.share(made[step.name].record, made[step.name].artifact)
             yield made[step.name]
     keys = {done.step.name: done.record.key for done in made.values()}
     with suppress(StoreError):  # all is made; a read-only store only keeps no last plan

@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.artifact import Artifact, Facts, Kind, canonical_json, open_artifact, write_manifest
 from pipeline.errors import EdgepressError, ModelError, StoreError
+from pipeline.shared import shared_store
 
 FOLDERS = ("objects", "runs", "scratch", "last", "observations", "locks")
 IN_USE_SECONDS = 3600
@@ -91,14 +92,34 @@ class Store:
             record = self.record(key)
             # Touched before it is read: what is collected at the same time is either kept or seen as gone.
             if record is None or not self._touch(self._record_path(key)):
-                return None
+                return self._brought(key)
         folder = self.root / "objects" / record.digest
         with suppress(ModelError):
             artifact = open_artifact(folder)
             if artifact.digest == record.digest:
                 return record, artifact
         warnings.warn(f"{folder} is damaged or gone: it will be made again", stacklevel=2)
-        return None
+        return self._brought(key)
+
+    def share(self, record: Record, artifact: Artifact) -> None:
+        """Give a result to the shared store, where there is one that lacks it."""
+        if shared := shared_store():
+            shared.give(asdict(record), artifact)
+
+    def _brought(self, key: str) -> tuple[Record, Artifact] | None:
+        """Return what the shared store has under this key, copied into this one."""
+        shared = shared_store()
+        record = shared.record(key) if shared else None
+        if shared is None or record is None:
+            return None
+        with self.draft() as draft:
+            artifact = shared.bring(record, draft)
+            if artifact is None:
+                return None
+            kept = {name: record[name] for name in ("key", "parts", "seconds", "circumstances")}
+            artifact = self._keep(draft, artifact, kept)
+        found = self.record(key)
+        return None if found is None else (found, artifact)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key, or None where there is no whole one."""
@@ -137,13 +158,17 @@ class Store:
         """Move a draft to its place and record it: `record` holds key, parts, seconds and circumstances."""
         with self.troubles():
             write_manifest(draft, kind, facts)
+            return self._keep(draft, open_artifact(draft), record)
+
+    def _keep(self, draft: Path, artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
+        """Give an artifact that was drafted its place, then record it."""
+        with self.troubles():
             for path in (draft, *draft.rglob("*")):
                 _flush(path)
-            artifact = open_artifact(draft)
             place = self.root / "objects" / artifact.digest
             self._move(draft, place)
             write_whole(self._record_path(record["key"]), canonical_json({**record, "digest": artifact.digest}))
-            return Artifact(digest=artifact.digest, kind=kind, path=place, facts=artifact.facts)
+            return replace(artifact, path=place)
 
     @contextmanager
     def locked(self, key: str) -> Iterator[None]:

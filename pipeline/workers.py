@@ -27,7 +27,7 @@ SETTLED = {
     "RAY_prestart_worker_first_driver": "0",
 }
 """Ray reports its use to its makers unless told otherwise, and waits for ever for a first worker that was killed while it started."""
-PASSED_ON = ("EDGEPRESS_CACHE", "EDGEPRESS_LEASES", "EDGEPRESS_STORE")
+PASSED_ON = ("EDGEPRESS_CACHE", "EDGEPRESS_LEASES", "EDGEPRESS_SHARED", "EDGEPRESS_STORE")
 
 
 class Workers(Protocol):

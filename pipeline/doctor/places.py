@@ -9,6 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from pipeline.doctor.finding import Finding
+from pipeline.shared import VARIABLE, shared_store
 from pipeline.store import default_store
 
 TIGHT_MIB = 2048
@@ -21,6 +22,10 @@ def findings() -> Iterator[Finding]:
     """Judge the folders that edgepress writes into; makes none of them."""
     cache = Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_dir("edgepress"))
     yield _place("store", default_store().absolute(), "EDGEPRESS_STORE")
+    if shared := shared_store():
+        trouble = shared.trouble()
+        advice = f"see that it answers, or unset {VARIABLE}" if trouble else ""
+        yield Finding("shared store", f"{shared.name}: {trouble or 'answers'}", "wrong" if trouble else "ok", advice)
     yield _place("cache", cache.absolute(), "EDGEPRESS_CACHE")
 
 

@@ -28,6 +28,8 @@ KbdInteractiveAuthentication no
 SetEnv SHLVL=2
 ForceCommand echo Welcome; cd {home} && HOME={home} PATH={home}/bin:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND"
 """
+SFTP_CONFIG = SSHD_CONFIG.partition("ForceCommand")[0] + "Subsystem sftp internal-sftp\n"
+"""A server of files instead of a board."""
 
 PROBED = {
     "python": [3, 11, 2],
@@ -76,12 +78,16 @@ class SshBoard:
     port: int
 
     def spec(self, options: str = "", *, port: int = 0, python: str = "") -> str:
+        reached = port or self.port
+        given = f"key={self.folder}/user_key&known_hosts={self.known_hosts(reached)}&python={python or sys.executable}"
+        return f"ssh://127.0.0.1:{reached}?{given}{'&' if options else ''}{options}"
+
+    def known_hosts(self, port: int = 0) -> Path:
+        """Return a file that says which key the board has."""
         known = self.folder / "known_hosts"
         entry = (self.folder / "host_key.pub").read_text(encoding="ascii").split()
-        reached = port or self.port
-        known.write_text(f"[127.0.0.1]:{reached} {entry[0]} {entry[1]}\n", encoding="ascii")
-        given = f"key={self.folder}/user_key&known_hosts={known}&python={python or sys.executable}"
-        return f"ssh://127.0.0.1:{reached}?{given}{'&' if options else ''}{options}"
+        known.write_text(f"[127.0.0.1]:{port or self.port} {entry[0]} {entry[1]}\n", encoding="ascii")
+        return known
 
     def left(self) -> list[str]:
         """Return the files that are on the board, without its own programs."""
@@ -124,7 +130,7 @@ class SshBoard:
 
 
 @contextmanager
-def ssh_board(folder: Path) -> Iterator[SshBoard]:
+def ssh_board(folder: Path, settings: str = SSHD_CONFIG) -> Iterator[SshBoard]:
     """Run an sshd of our own until the end of the block."""
     home = folder / "home"
     home.mkdir(parents=True)
@@ -134,7 +140,7 @@ def ssh_board(folder: Path) -> Iterator[SshBoard]:
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd shuts itself in before a login; a running system has it
     port = _free_port()
     config = folder / "sshd_config"
-    config.write_text(SSHD_CONFIG.format(port=port, folder=folder, home=home), encoding="utf-8")
+    config.write_text(settings.format(port=port, folder=folder, home=home), encoding="utf-8")
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     assert sshd is not None, "the tests need sshd: apt-get install openssh-server"
     with (
