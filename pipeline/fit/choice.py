@@ -108,9 +108,9 @@ def best(outcomes: Sequence[Outcome], budget: Budget) -> Outcome | None:
 
 
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the trials of which none is worse than another in drop, cost and size at once."""
-    points = objectives(outcomes)
-    made = [outcome for outcome in outcomes if outcome.fitness]
+    """Return the trials that none beats in cost, size and the upper end of the drop at once: the figures that a budget judges."""
+    made, small = [outcome for outcome in outcomes if outcome.fitness], objectives(outcomes)
+    points = {each.number: (_drops(each)[1], *small[each.number][1:]) for each in made}
     return [each for each in made if not any(_beats(other, points[each.number]) for other in points.values())]
 
 

@@ -146,7 +146,7 @@ def _panel(axes: Any, found: Found, number: int) -> None:
     costs = {key: found_on[number] for key, found_on in costs_of(found.outcomes).items()}
     best_ones = sorted(front(found.outcomes), key=lambda each: costs[each.number])
     axes.scatter(*_points(made, costs, number), color="#8a8f98", label="trials, by number", zorder=2)
-    shared = "Pareto front" if len(found.recipe.targets) == 1 else "Pareto front of all targets"
+    shared = "Pareto front, with size" if len(found.recipe.targets) == 1 else "Pareto front, with size, of all targets"
     axes.scatter(*_points(best_ones, costs, number), color="#1f6fb2", label=shared, zorder=3)
     numbers: dict[tuple[float, ...], list[str]] = {}
     for outcome, *place in zip(made, *_points(made, costs, number), strict=True):

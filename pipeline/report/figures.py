@@ -125,7 +125,7 @@ def search(found: Trials, target: str) -> Figure | None:
         for trial, each in made
     )
     table = Sheet("", ("trial", "settings", "score lost, at most", x), tuple(cells))
-    note = "Validation split. Triangles are the Pareto front, the disc is the chosen trial, the dashed line max_drop."
+    note = "Validation split. Triangles are the Pareto front of loss, cost and size, the disc is the chosen trial, the dashed line max_drop."
     return Figure("The search: what each trial lost and cost", f"{len(made)} trials. {found.why}", spec, table, note)
 
 

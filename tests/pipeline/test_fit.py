@@ -99,6 +99,13 @@ def test_the_front_holds_what_nothing_beats_in_every_respect() -> None:
     assert [each.number for each in front(TRIALS)] == [0, 1, 2]
 
 
+def test_the_front_is_that_of_the_upper_ends_which_the_budget_judges_and_the_picture_shows() -> None:
+    likelier = Outcome(1, {}, (fitness(0.0593, 403, drop_high=0.0890),), 1.0, 0.0)
+    surer = Outcome(3, {}, (fitness(0.0617, 320, drop_high=0.0889),), 1.0, 0.0)
+
+    assert front([likelier, surer]) == [surer]
+
+
 def test_excess_is_told_by_line_and_target() -> None:
     assert excess(TRIALS[0], Budget(size_kib=8, latency_ms=0.5)) == {
         "size_kib on corstone-300": pytest.approx(0.25),
