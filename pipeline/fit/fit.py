@@ -22,6 +22,7 @@ from pipeline.stage import discover
 from pipeline.store import Store, default_store
 from pipeline.task import LoadedTask
 from pipeline.workers import Here, Workers
+from targets import Target
 
 FILES = ("fit.json", "fit.svg")
 
@@ -41,9 +42,7 @@ def fit(
     targets = tuple(target for target, _ in plans_of(recipe, task))
     space = space_of(recipe, discover())
     _check_space(recipe, task, space)
-    named = devices_of(recipe, devices, [target.name for target in targets])
-    where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
-    counted = {name: spec for name, spec in where.items() if named[name] or spec != "host"}
+    counted = _counted(recipe, devices, targets)
     # Opened now: one that isn't there says so before hours are spent.
     opened = {target.name: open_device(counted[target.name], target) for target in targets if target.name in counted}
     _check_latency(recipe, [target.name for target in targets], opened)
@@ -62,6 +61,13 @@ def fit(
     chosen = _final(applied(recipe, found.chosen.settings))
     specs = [f"{name}={spec}" for name, spec in counted.items()]
     return found, list(press(chosen, task, out=out, devices=specs, fresh=False, watcher=watcher))
+
+
+def _counted(recipe: Recipe, devices: Sequence[str], targets: Sequence[Target]) -> dict[str, str]:
+    """Return the spec of the device that tells each target's costs; none where the host alone could, unless it was named."""
+    named = devices_of(recipe, devices, [target.name for target in targets])
+    where = {target.name: named[target.name] or pour(target)["costs"]["device"] for target in targets}
+    return {name: spec for name, spec in where.items() if named[name] or spec != "host"}
 
 
 def _found(searching: Searching, opened: Sequence[Device]) -> Iterator[Found]:

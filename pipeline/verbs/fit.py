@@ -48,14 +48,8 @@ def fit(
     """Search for the cheapest network that keeps a budget on each target, then make, prove and measure it."""
     from pipeline.report.text import print_sheets  # noqa: PLC0415 - torch
 
-    lines = {
-        "budget.latency_ms": latency_ms,
-        "budget.size_kib": size_kib,
-        "budget.max_drop": max_drop,
-        "fit.trials": trials,
-        "fit.hours": hours,
-        "fit.watt_hours": watt_hours,
-    }
+    lines = {"budget.latency_ms": latency_ms, "budget.size_kib": size_kib, "budget.max_drop": max_drop}
+    lines |= {"fit.trials": trials, "fit.hours": hours, "fit.watt_hours": watt_hours}
     asked = [*(settings or []), *(f"{key}={value}" for key, value in lines.items() if value is not None)]
     with stdout_kept(for_json=as_json):
         loaded, found, reports = _searched(recipe, asked, target or [], out, device or [], (workers, cluster))
