@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property, wraps
 from pathlib import Path, PurePosixPath
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from pipeline.artifact import Artifact, canonical_json, list_files, open_artifact, strict_json
 from pipeline.errors import MissingExtraError, ModelError, StoreError
@@ -28,6 +28,7 @@ MOST_NAME_BYTES = 255
 PIECE_BYTES = 2**20
 P = ParamSpec("P")
 T = TypeVar("T")
+Ask: TypeAlias = Callable[Concatenate["SharedStore", P], T | None]
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LOGIN = re.compile(r"(?<=://)[^/@]*@")
 
@@ -40,9 +41,7 @@ class _AwayError(Exception):
     """The place didn't do what it was asked."""
 
 
-def _if_reached(
-    ask: Callable[Concatenate["SharedStore", P], T | None],
-) -> Callable[Concatenate["SharedStore", P], T | None]:
+def _if_reached(ask: Ask[P, T]) -> Ask[P, T]:
     """Ask nothing more of a place that once couldn't be reached."""
 
     @wraps(ask)
@@ -63,7 +62,8 @@ class SharedStore:
     """Results on a URL; when that can't be reached, it is said once, and all goes on without it."""
 
     def __init__(self, url: str) -> None:
-        self.name, self.url, self.reached = LOGIN.sub("", url), url, True
+        self.name, self.url = LOGIN.sub("", url), url
+        self.reached = self.takes = True
         self._whole: set[str] = set()
         self._damaged: set[str] = set()
 
@@ -123,12 +123,19 @@ class SharedStore:
 
     @_if_reached
     def give(self, record: Mapping[str, Any], artifact: Artifact) -> None:
-        """Copy a result there, unless it is there."""
+        """Copy a result there, unless it is there, or the place can only be read."""
         key = record["key"]
+        if key in self._whole or not self.takes:
+            return
         files, root = self._place
-        with _asked():
-            if key not in self._whole and (key in self._damaged or not files.exists(f"{root}/runs/{key}.json")):
-                _put(record, artifact, files, root)
+        try:
+            with _asked():
+                if key in self._damaged or not files.exists(f"{root}/runs/{key}.json"):
+                    _put(record, artifact, files, root)
+        except _AwayError as error:
+            self.takes = False
+            warnings.warn(f"{self.name} takes no results ({error}); all goes on without that", stacklevel=3)
+            return
         self._damaged.discard(key)
         self._whole.add(key)
 

@@ -1,6 +1,7 @@
 """The store behind the store: what one machine made another finds, over real SFTP too; what is damaged or hostile is made again."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -155,6 +156,22 @@ def test_a_place_that_can_not_be_reached_is_said_once_and_nothing_is_lost(
     assert (len(told), computed(done)) == (1, ["count", "one", "two"])
     assert str(told[0].message).startswith("ssh://127.0.0.1:1/place can't be reached (")
     assert "secret" not in str(told[0].message)
+
+
+def test_a_place_that_can_only_be_read_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive: fsspec reads zip files and refuses to write them anew."""
+    monkeypatch.setenv(VARIABLE, (tmp_path / "far").as_uri())
+    made(Store(tmp_path / "one"))
+    for path in (tmp_path / "far" / "runs").iterdir():
+        if json.loads(path.read_text(encoding="utf-8"))["parts"]["config"].get("by") == 1:
+            path.unlink()
+    shutil.make_archive(str(tmp_path / "far"), "zip", tmp_path / "far")
+    monkeypatch.setenv(VARIABLE, f"zip://::{(tmp_path / 'far.zip').as_uri()}")
+
+    with pytest.warns(UserWarning, match="takes no results") as told:
+        second = made(Store(tmp_path / "two"))
+
+    assert (len(told), computed(second)) == (1, ["one"])
 
 
 def test_over_sftp(server: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
