@@ -9,7 +9,10 @@ import json
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import EdgepressError
+from pipeline.errors import EdgepressError, StoreWarning
 from pipeline.plain import plain
 from pipeline.verbs.bench import bench
 from pipeline.verbs.check import check
@@ -76,6 +79,7 @@ def main() -> None:
         sys.stdout.reconfigure(
             errors="backslashreplace"
         )  # as stderr does: a file's name may hold what can't be written
+    warnings.showwarning = partial(_tell_warning, warnings.showwarning)
     try:
         app()
     except ModuleNotFoundError as error:
@@ -96,6 +100,14 @@ def main() -> None:
         if end.code == STOPPED:  # typer turns Ctrl-C into this
             print("edgepress: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)  # noqa: T201 - as above
         raise
+
+
+def _tell_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Tell a warning of our own as an error is told; the place in the code helps nobody."""
+    if not issubclass(category, StoreWarning):
+        others(message, category, *where)
+        return
+    print(f"edgepress: {plain(' '.join(str(message).split()), most=MOST_TOLD)}", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _tell_of_no_room(error: OSError) -> None:

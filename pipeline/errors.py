@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+class StoreWarning(UserWarning):
+    """Something stored can't be used, and all goes on without it; the command line tells it in one line."""
+
+
 class EdgepressError(Exception):
     """The root: whatever the user can mend."""
 

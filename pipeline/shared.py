@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from pipeline.artifact import Artifact, canonical_json, list_files, open_artifact, strict_json
-from pipeline.errors import MissingExtraError, ModelError, StoreError
+from pipeline.errors import MissingExtraError, ModelError, StoreError, StoreWarning
 
 VARIABLE = "EDGEPRESS_SHARED"
 MOST_RECORD_BYTES = 16 * 2**20
@@ -52,7 +52,7 @@ def _if_reached(ask: Ask[P, T]) -> Ask[P, T]:
             return ask(self, *args, **kwargs)
         except _AwayError as error:
             self.reached = False
-            warnings.warn(f"{self.name} can't be reached ({error}); all goes on without it", stacklevel=2)
+            warnings.warn(f"{self.name} can't be reached ({error}); all goes on without it", StoreWarning, stacklevel=2)
             return None
 
     return asked
@@ -134,7 +134,9 @@ class SharedStore:
                     _put(record, artifact, files, root)
         except _AwayError as error:
             self.takes = False
-            warnings.warn(f"{self.name} takes no results ({error}); all goes on without that", stacklevel=3)
+            warnings.warn(
+                f"{self.name} takes no results ({error}); all goes on without that", StoreWarning, stacklevel=3
+            )
             return
         self._damaged.discard(key)
         self._whole.add(key)
@@ -155,7 +157,9 @@ class SharedStore:
     def _tell_damage(self, key: str, why: str) -> None:
         self._damaged.add(key)
         self._whole.discard(key)
-        warnings.warn(f"{key[:12]} in {self.name} is damaged ({why:.200}): it will be made again", stacklevel=3)
+        warnings.warn(
+            f"{key[:12]} in {self.name} is damaged ({why:.200}): it will be made again", StoreWarning, stacklevel=3
+        )
 
 
 def _fsspec(url: str) -> tuple[Any, dict[str, Any]]:

@@ -27,7 +27,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from pipeline.artifact import Artifact, Facts, Kind, canonical_json, open_artifact, write_manifest
-from pipeline.errors import EdgepressError, ModelError, StoreError
+from pipeline.errors import EdgepressError, ModelError, StoreError, StoreWarning
 from pipeline.shared import shared_store
 
 FOLDERS = ("objects", "runs", "scratch", "last", "observations", "locks")
@@ -98,7 +98,7 @@ class Store:
             artifact = open_artifact(folder)
             if artifact.digest == record.digest:
                 return record, artifact
-        warnings.warn(f"{folder} is damaged or gone: it will be made again", stacklevel=2)
+        warnings.warn(f"{folder} is damaged or gone: it will be made again", StoreWarning, stacklevel=2)
         return self._brought(key)
 
     def share(self, record: Record, artifact: Artifact) -> None:

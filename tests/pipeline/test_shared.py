@@ -1,7 +1,10 @@
 """The store behind the store: what one machine made another finds, over real SFTP too; what is damaged or hostile is made again."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -216,3 +219,18 @@ def test_doctor_tells_whether_it_answers(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.startswith("ssh://127.0.0.1:1/place: ")
     assert "secret" not in found
     assert told("gopher://old/place")[0] == "wrong"
+
+
+def test_a_warning_is_one_line_for_people(tmp_path: Path) -> None:
+    environment = {**os.environ, VARIABLE: "ssh://127.0.0.1:1/place", "EDGEPRESS_STORE": str(tmp_path / "store")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "explain", "digits", "--target", "pixel-8"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+    [told] = done.stderr.splitlines()
+    assert told.startswith("edgepress: ssh://127.0.0.1:1/place can't be reached (")
