@@ -1,9 +1,9 @@
 """Cutting by the target's own cost against cutting by multiply-accumulates, at the same counted cost on a Cortex-A72.
 
 A taught student is cut to 35 % of its MACs; what the int8 file of that network then costs is counted on the emulated core. The same
-student is cut again by the table of costs, until it costs no more than that; where the count then says more than the table did, once more, by as much
-less. Both are trained alike. `run` adds a line for each task, seed
-and way to `results.json` and skips what that holds; `table` prints the README's figures.
+student is cut again by the table of costs, until it costs no more than that; where more is counted then, once more, by as
+much less as the table was wrong. Both are trained alike. `run` adds a line for each task, seed and way to `results.json` and skips what that holds;
+`table` prints the README's figures.
 """
 
 import argparse
@@ -108,8 +108,8 @@ def cut(name: str, case: Case, task: LoadedTask, way: str, work: Path) -> Artifa
         )
 
     pruned = by_cost(limit, "cost")
-    over = counted(pruned, task, name, work) / limit
-    return pruned if over <= 1 else by_cost(limit / over, "cost-again")
+    found = counted(pruned, task, name, work)
+    return pruned if found <= limit else by_cost(limit * pruned.facts["cost"] / found, "cost-again")
 
 
 def counted(pruned: Artifact, task: LoadedTask, name: str, work: Path) -> float:
