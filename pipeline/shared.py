@@ -30,9 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ask: TypeAlias = Callable[Concatenate["SharedStore", P], T | None]
 DIGEST = re.compile(r"[0-9a-f]{64}")
-LOGIN = re.compile(r"(?<=://)[^/@]*@")
-
-
+LOGIN = re.compile(r"(?<=://)[^/]*@")
 NO_FILE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """What a list of files that contradicts itself or isn't there ends in."""
 
@@ -70,10 +68,10 @@ class SharedStore:
     @cached_property
     def _place(self) -> tuple[Any, str]:
         """The file system and the folder in it."""
-        fsspec, options = _fsspec(self.url)
+        fsspec = _fsspec(self.url)
         try:
             with _asked(ValueError, ImportError):
-                files, root = fsspec.core.url_to_fs(self.url, **options)
+                files, root = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:
             reason = " ".join(str(error).split()).replace(self.url, self.name)
             raise StoreError(
@@ -162,20 +160,19 @@ class SharedStore:
         )
 
 
-def _fsspec(url: str) -> tuple[Any, dict[str, Any]]:
-    """Return fsspec and what it is told beside a URL: the keys of hosts are verified, which sshfs leaves out unless told."""
-    ssh = url.startswith(("ssh://", "sftp://"))
+def _fsspec(url: str) -> Any:
+    """Return fsspec, told to verify hosts' keys, which sshfs leaves out unless someone says otherwise; in a chain of URLs too."""
     try:
         import fsspec  # noqa: PLC0415 - only who shares results needs it
 
-        if ssh:
+        if "ssh://" in url or "sftp://" in url:
             import sshfs  # noqa: F401, PLC0415 - fsspec's own client of SFTP takes any host
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{VARIABLE} needs {error.name}, which isn't installed; pip install 'edgepress[scale]'"
         ) from error
-    told = fsspec.config.conf.get(url.partition(":")[0], {})
-    return fsspec, {"known_hosts": (), **told} if ssh else {}
+    fsspec.config.conf.setdefault("ssh", {}).setdefault("known_hosts", ())
+    return fsspec
 
 
 def _put(record: Mapping[str, Any], artifact: Artifact, files: Any, root: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from pipeline.artifact import digest_of
@@ -146,6 +147,7 @@ def test_a_place_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(StoreError, match=r"EDGEPRESS_SHARED=gopher://old/place can't be opened .*gopher") as caught:
         made(Store(tmp_path / "one"))
     assert "secret" not in str(caught.value)
+    assert SharedStore("ssh://me:se@cret@host/place").name == "ssh://host/place"
 
 
 def test_a_place_that_can_not_be_reached_is_said_once_and_nothing_is_lost(
@@ -180,7 +182,7 @@ def test_a_place_that_can_only_be_read_is_read_on(tmp_path: Path, monkeypatch: p
 def test_over_sftp(server: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"ssh://127.0.0.1:{server.port}{server.home}/far")
     login = {"client_keys": [str(server.folder / "user_key")], "known_hosts": str(server.known_hosts())}
-    monkeypatch.setitem(__import__("fsspec").config.conf, "ssh", login)
+    monkeypatch.setitem(fsspec.config.conf, "ssh", login)
 
     first, second = made(Store(tmp_path / "one")), made(Store(tmp_path / "two"))
 
@@ -189,17 +191,18 @@ def test_over_sftp(server: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list((server.home / "far" / "runs").iterdir())) == 3
 
 
+@pytest.mark.parametrize("before", ["", "dir::"])
 def test_a_host_that_nobody_knows_is_told_nothing(
-    server: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: SshBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     login = {"client_keys": [str(server.folder / "user_key")]}
-    monkeypatch.setitem(__import__("fsspec").config.conf, "ssh", login)
+    monkeypatch.setitem(fsspec.config.conf, "ssh", login)
     store = Store(tmp_path / "one")
     artifact = commit(store, KEY)
     record = store.record(KEY)
     assert record is not None
-    far = SharedStore(f"ssh://127.0.0.1:{server.port}{server.home}/unknown")
+    far = SharedStore(f"{before}ssh://127.0.0.1:{server.port}{server.home}/unknown")
 
     with pytest.warns(UserWarning, match=r"can't be reached .*[Hh]ost key"):
         far.give(asdict(record), artifact)
