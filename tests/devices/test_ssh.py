@@ -373,6 +373,7 @@ def test_a_caller_may_have_an_event_loop_of_its_own(board: SshBoard) -> None:
         ("ssh://board?cores=", "needs one value"),
         ("ssh://board?keep=yes", "neither 0 nor 1"),
         ("ssh://board?key=~nobodyx/k", "'~nobodyx/k' begins with nobody's home folder; give the whole path"),
+        ("ssh://board?known_hosts=~nobodyx/k", "begins with nobody's home folder"),
     ],
 )
 def test_a_spec_that_is_wrong_is_one_line(spec: str, why: str) -> None:
@@ -390,8 +391,7 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow
 def test_the_whole_way_runs_on_arm_binaries(tmp_path: Path, server: SshBoard) -> None:
     set_up("qemu", print)
-    python = server.arm_python()
-    device = open_device(server.spec(python=python))
+    device = open_device(server.spec(python=server.arm_python()))
 
     [(measured, *_)] = device.measure([write_tflite(tmp_path / "m.tflite")], ONCE)
 
