@@ -60,10 +60,10 @@ class LedgerSettings(BaseModel):
 class Search(BaseModel):
     """How `edgepress fit` searches, and what it may turn.
 
-    At most `trials` networks are made, asked for `batch` at a time; the search ends earlier when the budget is kept and `patience` batches in
-    a row made the best one cheaper by less than `worthwhile`, or when a batch ends after `hours` have passed or `watt_hours` been used, as [ledger] counts them.
-    `space` gives, by setting ("prune.keep_macs"), the values to try; what it names replaces what would be tried by itself, and a single value
-    holds a setting fast. `stages` are orders of stages to try.
+    At most `trials` networks are made, asked for `batch` at a time; the search ends earlier when the budget is kept and `patience` batches in a
+    row made the best one cheaper by less than `worthwhile`, or when a batch ends after `hours` have passed or `watt_hours` been used, as [ledger]
+    counts them. `space` gives, by setting ("prune.keep_macs"), the values to try; what it names replaces what would be tried by itself, and a
+    single value holds a setting fast. `stages` are orders of stages to try.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
